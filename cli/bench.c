@@ -1,0 +1,178 @@
+/* bench.c: nhac bench: a table for people, or one JSON object a line. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/nearest.h"
+#include "cli/options.h"
+#include "tuner/bench.h"
+#include "tuner/library.h"
+
+static bool print_json(const tune_bench_row *r, const gen_problem *problem, const char *device, err *e) {
+    base_buf out = {0};
+    json_writer w = {.out = &out};
+    json_begin_object(&w, NULL);
+    json_put_text(&w, "op", gen_op_name(r->op));
+    json_put_text(&w, "device", device);
+    json_put_text(&w, "kernel", r->kernel);
+    json_put_integer(&w, "batch", r->batch);
+    json_put_integer(&w, "tokens", r->tokens);
+    json_put_text(&w, "dtype", gen_dtype_name(problem->nha.dtype));
+    json_put_integer(&w, "threads", r->threads);
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {{"us", r->us},
+                   {"us_min", r->us_min},
+                   {"us_max", r->us_max},
+                   {"tokens_per_s", r->tokens_per_s},
+                   {"flops", r->flops},
+                   {"bytes", r->bytes},
+                   {"tflops", r->tflops},
+                   {"gbps", r->gbps},
+                   {"pct_compute", r->pct_compute},
+                   {"pct_memory", r->pct_memory},
+                   {"limit_gflops", r->limit_gflops},
+                   {"limit_read_gbps", r->limit_read_gbps},
+                   {"limit_update_gbps", r->limit_update_gbps}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        json_put_number(&w, numbers[i].key, numbers[i].value);
+    json_put_integer(&w, "context", r->context);
+    json_end_object(&w);
+    bool ok = base_buf_ok(&out, "bench", e);
+    if (ok)
+        printf("%s\n", base_buf_string(&out));
+    base_buf_free(&out);
+    return ok;
+}
+
+static void print_row(const tune_bench_row *r, bool first) {
+    if (first)
+        printf("%-8s %6s %7s %3s %12s %12s %12s %13s %8s %8s %6s %6s  %s\n", "op", "batch", "tokens", "thr", "us",
+               "min", "max", "tokens/s", "GFLOP/s", "GB/s", "comp%", "mem%", "kernel");
+    printf("%-8s %6lld %7lld %3d %12.2f %12.2f %12.2f %13.0f %8.1f %8.2f %6.1f %6.1f  %s\n", gen_op_name(r->op),
+           (long long)r->batch, (long long)r->tokens, r->threads, r->us, r->us_min, r->us_max, r->tokens_per_s,
+           1e3 * r->tflops, r->gbps, r->pct_compute, r->pct_memory, r->kernel);
+    printf("         limits in the same run: %.1f GFLOP/s; %.1f GB/s read, %.1f GB/s updated in place\n",
+           r->limit_gflops, r->limit_read_gbps, r->limit_update_gbps);
+}
+
+typedef struct request {
+    const char *folder, *op, *device, *isa, *kernel;
+    int64_t batch, tokens, threads;
+    bool json;
+} request;
+
+/* Ops to time, by bits; a kernel's name decides its op. */
+static bool choose_ops(const request *q, const tune_library *library, bool ops[3], err *e) {
+    static const char *const names[] = {"prefill", "decode", "backward"};
+    const tune_manifest *m = &library->manifest;
+    const char *kernels[256];
+    size_t count = 0;
+    const char *op = q->op;
+    if (q->kernel) {
+        for (size_t i = 0; i < m->kernel_count; i++) {
+            if (count < 256)
+                kernels[count++] = m->kernels[i].name;
+            if (strcmp(q->kernel, m->kernels[i].name) != 0)
+                continue;
+            if (op && strcmp(op, m->kernels[i].op) != 0)
+                return err_set(e, ERR_USAGE, "usage", "kernel %s is for %s", q->kernel, m->kernels[i].op);
+            op = m->kernels[i].op;
+            count = 0;
+            break;
+        }
+        if (count || !op)
+            return err_set(e, ERR_USAGE, "usage", "the library has no kernel %s; did you mean %s?", q->kernel,
+                           count ? base_nearest(q->kernel, kernels, count) : "another");
+    }
+    bool known = !op;
+    for (int i = 0; i < 3; i++) {
+        ops[i] = op ? strcmp(op, names[i]) == 0 : nha_library_has(library->library, 0, (nha_op)i, NHA_CPU);
+        known = known || ops[i];
+    }
+    if (!known)
+        return err_set(e, ERR_USAGE, "usage", "there is no op %s; did you mean %s?", op, base_nearest(op, names, 3));
+    if (op && ops[NHA_BACKWARD])
+        return err_set(e, ERR_MISSING, "bench", "backward is not available in this version");
+    for (int i = 0; i < 2; i++)
+        if (ops[i] && !nha_library_has(library->library, 0, (nha_op)i, NHA_CPU))
+            return err_set(e, ERR_MISSING, "bench", "the library has no kernels for %s", names[i]);
+    return true;
+}
+
+static bool bench_op(const request *q, const tune_library *library, const tune_device *device, int op, bool *first,
+                     err *e) {
+    const gen_spec *spec = &library->spec;
+    gen_shape shapes[GEN_SHAPES_MAX] = {
+        {.op = op, .batch = op == NHA_DECODE ? 64 : 1, .tokens = op == NHA_DECODE ? 1 : 2048}};
+    int count = 0;
+    if (!q->batch && !q->tokens)
+        for (int i = 0; i < spec->shape_count; i++)
+            if (spec->shapes[i].op == op)
+                shapes[count++] = spec->shapes[i];
+    if (count == 0)
+        count = 1;
+    for (int i = 0; i < count; i++) {
+        if (q->batch)
+            shapes[i].batch = q->batch;
+        if (q->tokens)
+            shapes[i].tokens = q->tokens;
+        tune_bench_options o = {.device = device,
+                                .shape = shapes[i],
+                                .threads = (int)q->threads,
+                                .isa = q->isa,
+                                .kernel = q->kernel,
+                                .clock = tune_clock_monotonic()};
+        tune_bench_row row;
+        if (!tune_bench(library->library, &spec->problem, &o, &row, e))
+            return false;
+        if (q->json && !print_json(&row, &spec->problem, device->name, e))
+            return false;
+        if (!q->json)
+            print_row(&row, *first);
+        *first = false;
+        fflush(stdout);
+    }
+    return true;
+}
+
+static bool check_isa(const char *isa, err *e) {
+    const char *names[32];
+    int count;
+    const gen_isa *table = gen_isa_table(&count);
+    if (!isa || gen_isa_find(isa))
+        return true;
+    for (int i = 0; i < count && i < 32; i++)
+        names[i] = table[i].name;
+    return err_set(e, ERR_USAGE, "usage", "there is no ISA %s; did you mean %s?", isa,
+                   base_nearest(isa, names, (size_t)count));
+}
+
+int cli_bench(const cli_command *self, int argc, char **argv) {
+    request q = {0};
+    const cli_option options[] = {
+        {"--op", CLI_TEXT, &q.op, 0, 0},
+        {"--device", CLI_TEXT, &q.device, 0, 0},
+        {"--batch", CLI_COUNT, &q.batch, 1, INT32_MAX / 4},
+        {"--tokens", CLI_COUNT, &q.tokens, 1, (int64_t)1 << 40},
+        {"--threads", CLI_COUNT, &q.threads, 1, 1024},
+        {"--isa", CLI_TEXT, &q.isa, 0, 0},
+        {"--kernel", CLI_TEXT, &q.kernel, 0, 0},
+        {"--json", CLI_FLAG, &q.json, 0, 0},
+    };
+    err e = {0};
+    tune_library library;
+    if (!cli_parse(argc, argv, options, 8, &q.folder, 1, 1, "LIBDIR", &e))
+        return cli_fail(self, &e);
+    const tune_device *device = tune_device_find(q.device, &e);
+    if (!device || !check_isa(q.isa, &e) || !tune_library_open(q.folder, 0, &library, &e))
+        return cli_fail(self, &e);
+    bool ops[3], first = true;
+    bool ok = choose_ops(&q, &library, ops, &e);
+    for (int op = 0; ok && op < 2; op++)
+        if (ops[op])
+            ok = bench_op(&q, &library, device, op, &first, &e);
+    tune_library_close(&library);
+    return ok ? 0 : cli_fail(self, &e);
+}

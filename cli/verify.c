@@ -1,0 +1,34 @@
+/* verify.c: nhac verify: a library against the fp64 definition on random cases. */
+#include <stdio.h>
+
+#include "cli/options.h"
+#include "tuner/device.h"
+#include "tuner/library.h"
+#include "tuner/verify.h"
+
+int cli_verify(const cli_command *self, int argc, char **argv) {
+    const char *folder, *device = NULL;
+    int64_t cases = 20, seed = 1;
+    const cli_option options[] = {{"--device", CLI_TEXT, &device, 0, 0},
+                                  {"--cases", CLI_COUNT, &cases, 1, 1000000},
+                                  {"--seed", CLI_COUNT, &seed, 0, INT64_MAX}};
+    static const char *const names[TUNE_CHECKED] = {"o", "lse", "hk", "hv"};
+    err e = {0};
+    tune_library library;
+    if (!cli_parse(argc, argv, options, 3, &folder, 1, 1, "LIBDIR", &e) || !tune_device_find(device, &e) ||
+        !tune_library_open(folder, 0, &library, &e))
+        return cli_fail(self, &e);
+    tune_verify_options o = {.cases = cases, .seed = (uint64_t)seed};
+    tune_verify_report report = {0};
+    bool ok = tune_verify_library(library.library, 0, &library.spec.problem, &o, &report, &e);
+    if (ok) {
+        printf("%s: %lld cases, %lld executions, all within tolerance (%.0e)\n", folder, (long long)report.cases,
+               (long long)report.executions, tune_tolerance(library.spec.problem.nha.dtype));
+        for (int i = 0; i < TUNE_CHECKED; i++)
+            if (i < TUNE_CHECK_HK || library.spec.problem.nha.slots > 0)
+                printf("    %-4s worst relative error %.2e (seed %llu)\n", names[i], report.worst[i],
+                       (unsigned long long)report.worst_seed[i]);
+    }
+    tune_library_close(&library);
+    return ok ? 0 : cli_fail(self, &e);
+}

@@ -1,0 +1,109 @@
+/* frame.h: what the phases of a CPU kernel share: the problem as constants, the layout of scratch memory, and the frame at its
+ * start, which holds the task's pointers and counters. tile -> layout: every offset and size is computed here. */
+#ifndef GEN_CPU_FRAME_H
+#define GEN_CPU_FRAME_H
+
+#include "gen/cpu/cpu.h"
+#include "gen/cpu/ir.h"
+
+/* Eight-byte slots at the start of scratch. Pointers are to this sequence's local token 0 (after the cached ones) and this kv head
+ * (for q, rq, o, lse: to its first query head). X(name, meaning) */
+#define FRAME_LIST(X)                                                                                                  \
+    X(ARGS, "nha_cpu_args *")                                                                                          \
+    X(LENGTH, "T of the sequence")                                                                                     \
+    X(POSITION, "tokens seen before local token 0")                                                                    \
+    X(AVAILABLE, "cached tokens: local tokens -available .. -1 can be read from the rings")                            \
+    X(SEQUENCE, "n") X(HEAD, "h")                                                                                      \
+    X(ROW, "cache row or NULL")                                                                                        \
+    X(RING, "ring_tokens, at least 1")                                                                                 \
+    X(Q, "") X(K, "") X(V, "") X(GATE, "") X(S, "") X(RQ, "") X(RK, "") X(O, "") X(LSE, "")                            \
+    X(RING_K, "rings of this head") X(RING_V, "") X(RING_GATE, "") X(RING_S, "") X(RING_RK, "")                        \
+    X(PANELS, "panels in the ring of scratch") X(FIRST_PANEL, "oldest panel that holds a token")
+
+typedef enum frame_slot {
+#define FRAME_ENUM_(name, meaning) FRAME_##name,
+    FRAME_LIST(FRAME_ENUM_)
+#undef FRAME_ENUM_
+        FRAME_COUNT
+} frame_slot;
+
+enum { FRAME_BYTES = 256 };
+_Static_assert(FRAME_COUNT * 8 <= FRAME_BYTES, "the frame outgrew its room");
+
+/* A buffer in scratch: byte offset and row stride in floats. */
+typedef struct buffer {
+    int64_t at;
+    int ld;
+} buffer;
+
+typedef struct kernel {
+    ir b;
+    const gen_problem *problem;
+    const nha_problem *p;
+    gen_tile tile;
+    nha_op op;
+    int K, V, M, G, rows; /* rows = block_tokens * G, row of (token i, head g) = i * G + g */
+    int64_t W, L;
+    int mp, vp;           /* padded slots and values: row strides of the memory */
+    int mv, vv;           /* vectors that hold M slots, V values */
+    int block;            /* BLOCK_TOKENS */
+    int bv;               /* vectors of a block of tokens */
+    int hp;               /* K/2 rounded up to vectors */
+    int stage_ld;         /* row stride of staged keys and queries, with slack for whole vectors */
+    bool rotate;          /* rope inside the kernel */
+    bool own_window_q;    /* the window's queries and keys differ from the slots' */
+    int64_t memory_floats;
+    double q_scale;       /* scale * log2(e): scores are in log2 units */
+    /* scratch */
+    buffer memory_k, memory_v;    /* hk [K][mp], hv [M][vp] */
+    buffer qs, qw;                /* [rows][K] queries for slots, for the window */
+    buffer stage, rotated;        /* [block][stage_ld] */
+    buffer absorb_k, absorb_v;    /* [K][block], [block][vp] */
+    buffer e, s, decay;           /* [block][mp]: exp(g), s, running product of e */
+    buffer gamma, keep, scaled;   /* [mp]: sum of g; (1, expm1) or (0, exp) of it: h' = keep*h + (scaled*h + new) */
+    buffer pairs, pairs_t;        /* [block][mp], [M][block]: weight of absorbed token j in slot m at the current row */
+    buffer within;                /* [rows][block]: q.k of the block, then p.weights */
+    buffer scores;                /* [rows][mp + KEY_PANELS*block]: scores, then probabilities */
+    buffer slots_p;               /* [rows][mp]: p * decay */
+    buffer out;                   /* [rows][vp] unnormalised */
+    buffer row_max, row_sum, row_fix; /* [rows] */
+    buffer cosine, sine;          /* [block][hp] */
+    buffer panel_list;            /* [key_panels] addresses of the panels of this softmax step, newest first */
+    int key_panels;               /* panels under one softmax step */
+    bool online;                  /* more panels than that may exist */
+    int64_t panel_floats;         /* keys [K][block] then values [block][vp] */
+    int64_t ring_at;              /* byte offset of the panel ring; the rest of scratch */
+    /* decode */
+    buffer d_k, d_v;              /* [K], [V]: absorbed token, mapped */
+    int64_t window_scores_at;     /* [G][P] after all else, P = min(W, ring_tokens) rounded up to vectors */
+} kernel;
+
+/* Computes everything but `b`. */
+void kernel_layout(kernel *k, const gen_problem *problem, nha_op op, const gen_isa *isa, const gen_tile *tile);
+/* Bytes of scratch before the part that depends on the window, and bytes of that part per panel (prefill) or token (decode). */
+void kernel_scratch(const kernel *k, int64_t *fixed, int64_t *per_panel);
+void kernel_print(FILE *out, const kernel *k);
+
+/* ---- reading and writing the frame; `f` is the scratch pointer, parameter 0 of every phase ---- */
+val frame_i64(kernel *k, val f, frame_slot slot);
+val frame_ptr(kernel *k, val f, frame_slot slot);
+void frame_set(kernel *k, val f, frame_slot slot, val v);
+val frame_arg(kernel *k, val f, size_t offset);     /* i64 member of nha_cpu_args */
+val frame_arg_ptr(kernel *k, val f, size_t offset);
+/* Address of (row, column) of a buffer; row i64 or NULL for 0. */
+val frame_at(kernel *k, val f, buffer buf, val row, int column);
+
+/* Fills the frame for (n, h) of args. Afterwards FRAME_LENGTH is -1 for a sequence to be skipped (cache_index -1). */
+void frame_task(kernel *k, val f, val args, val n, val h);
+/* Pointer to the row of local token j of a key-like tensor, in the inputs (j >= 0) or in its ring. member: offsetof the tensor in nha_cpu_args. */
+val frame_token(kernel *k, val f, frame_slot input, frame_slot ring, size_t member, int64_t ring_row_bytes, val j);
+
+/* Starts an internal phase of the module: void name(ptr scratch, i64...). Returns the function; scratch is ir_param 0. */
+val phase_begin(kernel *k, const char *name, const char *types, const char *const *params);
+void phase_end(kernel *k);
+
+/* ---- the functions each operation adds to the module ---- */
+void emit_prefill(kernel *k, const gen_cpu_unit *unit);
+void emit_decode(kernel *k, const gen_cpu_unit *unit);
+
+#endif

@@ -1,0 +1,21 @@
+/* ir_math.h: transcendental functions as vector IR; never a call into libm. Inputs scalar or vector. Bounds are relative unless
+ * said otherwise, in f32 with denormals flushed. */
+#ifndef GEN_CPU_IR_MATH_H
+#define GEN_CPU_IR_MATH_H
+
+#include "gen/cpu/ir.h"
+
+/* 2^x for x <= 128; exactly 0 below -126, also for -inf. degree 4: 2.6e-6, 5: 2e-7, 6: 1e-7. */
+val ir_exp2(ir *b, val x, int degree);
+/* e^x and e^x - 1 for x <= 0, together; both 1.5e-7; e^-inf = 0. Either pointer may be NULL. */
+void ir_exp_expm1(ir *b, val x, val *exp, val *expm1);
+/* log(sigmoid(x)): -(max(-x, 0) + log1p(e^-|x|)); 3e-7, also for large x, where it is -e^-x. */
+val ir_logsigmoid(ir *b, val x);
+/* x / (1 + e^-x); 3e-7. */
+val ir_silu(ir *b, val x);
+/* Natural logarithm of x > 0, normal; 2e-7 of max(|ln x|, 1/2). */
+val ir_log(ir *b, val x);
+/* Cosine and sine of 2 pi t / 2^32, t an i32 (scalar or vector) read as a fraction of a turn; absolute 1.5e-7. */
+void ir_cos_sin(ir *b, val turns, val *cosine, val *sine);
+
+#endif

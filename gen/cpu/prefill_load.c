@@ -1,0 +1,390 @@
+/* prefill_load.c: phases that bring queries, keys, values and gates into scratch: converted to f32, mapped, rotated, transposed. */
+#include <math.h>
+#include <string.h>
+
+#include "gen/cpu/ir_math.h"
+#include "gen/cpu/prefill.h"
+#include "gen/cpu/tile.h"
+
+/* ---- rows of user memory ---- */
+
+typedef struct row_copy {
+    val from, to; /* pointers to the row's first element */
+    int dtype, map;
+    double scale;
+    val to_raw;   /* also stores scale * x, unmapped, here if not NULL */
+} row_copy;
+
+static val element(ir *b, val base, val offset, int64_t bytes) {
+    return ir_at(b, base, ir_mulc(b, offset, bytes));
+}
+
+static void copy_piece(ir *b, void *context, val offset, int width) {
+    const row_copy *c = context;
+    val x = ir_load_dtype(b, c->dtype, width, element(b, c->from, offset, c->dtype == NHA_F32 ? 4 : 2));
+    val raw = c->scale == 1 ? x : ir_fmul(b, x, ir_like(b, x, c->scale));
+    val mapped = tile_map(b, c->map, x);
+    if (c->scale != 1)
+        mapped = c->map == NHA_MAP_IDENTITY ? raw : ir_fmul(b, mapped, ir_like(b, x, c->scale));
+    ir_store(b, mapped, element(b, c->to, offset, 4), 4);
+    if (c->to_raw)
+        ir_store(b, raw, element(b, c->to_raw, offset, 4), 4);
+}
+
+static void zero_piece(ir *b, void *context, val offset, int width) {
+    ir_store(b, LLVMConstNull(ir_vec(b, b->f32, width)), element(b, *(val *)context, offset, 4), 4);
+}
+
+/* ---- rotation: angle(pos, i) = pos * turns[i] mod 2^64, exact; a block's rows are the first row's angle plus constants ---- */
+
+static void rotation_constants(prefill *x) {
+    kernel *k = x->k;
+    int half = k->K / 2;
+    float cosine[64 * 128] = {0}, sine[64 * 128] = {0};
+    uint64_t turns[128] = {0};
+    for (int i = 0; i < half; i++) {
+        turns[i] = k->problem->turns[i];
+        for (int t = 0; t < k->block; t++) {
+            uint64_t angle = turns[i] * (uint64_t)t;
+            double radians = (double)(int64_t)angle * (6.283185307179586476925 / 18446744073709551616.0);
+            cosine[t * k->hp + i] = (float)cos(radians);
+            sine[t * k->hp + i] = (float)sin(radians);
+        }
+    }
+    x->cosine_table = ir_const_f32(&k->b, "cosine_of_row", cosine, k->block * k->hp);
+    x->sine_table = ir_const_f32(&k->b, "sine_of_row", sine, k->block * k->hp);
+    x->turns = ir_const_i64(&k->b, "turns", turns, k->hp);
+}
+
+/* angles(scratch, position): cosine and sine [block][hp] of positions position .. position + block - 1 */
+static void emit_angles(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    x->angles = phase_begin(k, "angles", "pi", (const char *const[]){"scratch", "position"});
+    val f = ir_param(b, 0);
+    LLVMTypeRef wide = LLVMVectorType(b->i64, (unsigned)b->vl);
+    val position = ir_splat(b, ir_param(b, 1));
+    for (int i = 0; i < k->hp; i += b->vl) {
+        val angle = ir_mul(b, position, ir_load(b, wide, ir_atc(b, x->turns, i * 8), 8));
+        angle = LLVMBuildLShr(b->builder, angle, ir_like_int(b, angle, 32), "");
+        val c0, s0;
+        ir_cos_sin(b, LLVMBuildTrunc(b->builder, angle, b->vi, ""), &c0, &s0);
+        ir_loop loop;
+        ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
+        val row = ir_mulc(b, loop.index, k->hp * 4);
+        val c = ir_load_v(b, ir_atc(b, ir_at(b, x->cosine_table, row), i * 4));
+        val s = ir_load_v(b, ir_atc(b, ir_at(b, x->sine_table, row), i * 4));
+        ir_store_v(b, ir_fsub(b, ir_fmul(b, c0, c), ir_fmul(b, s0, s)), frame_at(k, f, k->cosine, loop.index, i));
+        ir_store_v(b, ir_fma(b, s0, c, ir_fmul(b, c0, s)), frame_at(k, f, k->sine, loop.index, i));
+        ir_loop_end(b, &loop, NULL);
+    }
+    phase_end(k);
+}
+
+/* rotate(from, to, cosine, sine): one row of K; whole vectors, so both rows have slack behind them. neox pairs (i, i + K/2): the
+ * first halves are stored before the second ones, which overwrite their slack; gptj pairs (2i, 2i+1). */
+static void emit_rotate(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    int half = k->K / 2, vl = b->vl;
+    x->rotate = phase_begin(k, "rotate", "pppp", (const char *const[]){"from", "to", "cosine", "sine"});
+    val from = ir_param(b, 0), to = ir_param(b, 1), cosine = ir_param(b, 2), sine = ir_param(b, 3);
+    bool neox = k->p->rope == NHA_ROPE_NEOX;
+    int even[IR_VECTOR_MAX], odd[IR_VECTOR_MAX], lo[IR_VECTOR_MAX], hi[IR_VECTOR_MAX];
+    for (int i = 0; i < vl; i++) {
+        even[i] = 2 * i;
+        odd[i] = 2 * i + 1;
+        lo[i] = i / 2 + (i % 2) * vl;
+        hi[i] = vl / 2 + i / 2 + (i % 2) * vl;
+    }
+    for (int pass = 0; pass < (neox ? 2 : 1); pass++)
+        for (int i = 0; i < half; i += vl) {
+            val c = ir_load_v(b, ir_atc(b, cosine, i * 4)), s = ir_load_v(b, ir_atc(b, sine, i * 4)), x1, x2;
+            if (neox) {
+                x1 = ir_load_v(b, ir_atc(b, from, i * 4));
+                x2 = ir_load_v(b, ir_atc(b, from, (half + i) * 4));
+            } else {
+                val u = ir_load_v(b, ir_atc(b, from, 2 * i * 4)), w = ir_load_v(b, ir_atc(b, from, (2 * i + vl) * 4));
+                x1 = ir_shuffle(b, u, w, even, vl);
+                x2 = ir_shuffle(b, u, w, odd, vl);
+            }
+            val y1 = ir_fsub(b, ir_fmul(b, x1, c), ir_fmul(b, x2, s)), y2 = ir_fma(b, x2, c, ir_fmul(b, x1, s));
+            if (neox) {
+                ir_store_v(b, pass == 0 ? y1 : y2, ir_atc(b, to, (pass * half + i) * 4));
+            } else {
+                ir_store_v(b, ir_shuffle(b, y1, y2, lo, vl), ir_atc(b, to, 2 * i * 4));
+                ir_store_v(b, ir_shuffle(b, y1, y2, hi, vl), ir_atc(b, to, (2 * i + vl) * 4));
+            }
+        }
+    phase_end(k);
+}
+
+void emit_rotation(prefill *x) {
+    if (!x->k->rotate)
+        return;
+    rotation_constants(x);
+    emit_angles(x);
+    emit_rotate(x);
+}
+
+/* ---- queries: qs = map(q) * scale * log2e ; qw = rot(q) * scale * log2e; rows past the end are zero ---- */
+
+static void query_row(prefill *x, val f, val token, val g) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    const size_t q = offsetof(nha_cpu_args, q), rq = offsetof(nha_cpu_args, rq);
+    val local = ir_add(b, ir_param(b, 1), token), row = ir_add(b, ir_mulc(b, token, k->G), g);
+    val from = ir_at(b, frame_ptr(k, f, FRAME_Q), ir_mul(b, local, frame_arg(k, f, q + offsetof(nha_cpu_tensor, token))));
+    from = ir_at(b, from, ir_mul(b, g, frame_arg(k, f, q + offsetof(nha_cpu_tensor, head))));
+    row_copy copy = {.from = from, .to = frame_at(k, f, k->qs, row, 0), .dtype = k->p->dtype, .scale = k->q_scale};
+    copy.map = k->M ? k->p->slot_map : NHA_MAP_IDENTITY;
+    if (k->rotate)
+        copy.to_raw = frame_at(k, f, k->stage, NULL, 0);
+    else if (k->own_window_q && k->p->rope == NHA_ROPE_NONE)
+        copy.to_raw = frame_at(k, f, k->qw, row, 0);
+    tile_pieces(b, k->K, &copy, copy_piece);
+    if (k->rotate) { /* through a row with slack, then K floats into the packed queries */
+        val to = frame_at(k, f, k->rotated, NULL, 0);
+        val args[] = {copy.to_raw, to, frame_at(k, f, k->cosine, token, 0), frame_at(k, f, k->sine, token, 0)};
+        ir_call(b, x->rotate, args, 4);
+        row_copy packed = {.from = to, .to = frame_at(k, f, k->qw, row, 0), .dtype = NHA_F32, .scale = 1};
+        tile_pieces(b, k->K, &packed, copy_piece);
+    } else if (k->p->rope == NHA_ROPE_GIVEN && k->W) {
+        copy.from = ir_at(b, frame_ptr(k, f, FRAME_RQ),
+                          ir_mul(b, local, frame_arg(k, f, rq + offsetof(nha_cpu_tensor, token))));
+        copy.from = ir_at(b, copy.from, ir_mul(b, g, frame_arg(k, f, rq + offsetof(nha_cpu_tensor, head))));
+        copy.to = frame_at(k, f, k->qw, row, 0);
+        copy.map = NHA_MAP_IDENTITY;
+        tile_pieces(b, k->K, &copy, copy_piece);
+    }
+}
+
+void emit_load_queries(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    x->load_queries = phase_begin(k, "load_queries", "pi", (const char *const[]){"scratch", "first"});
+    val f = ir_param(b, 0), first = ir_param(b, 1);
+    ir_loop tokens, heads;
+    val rest = ir_sub(b, frame_i64(k, f, FRAME_LENGTH), first);
+    val count = ir_min(b, rest, ir_int(b, k->block));
+    ir_loop_begin(b, &tokens, ir_int(b, 0), count, ir_int(b, 1), NULL, 0);
+    ir_loop_begin(b, &heads, ir_int(b, 0), ir_int(b, k->G), ir_int(b, 1), NULL, 0);
+    query_row(x, f, tokens.index, heads.index);
+    ir_loop_end(b, &heads, NULL);
+    ir_loop_end(b, &tokens, NULL);
+    ir_loop_begin(b, &tokens, ir_mulc(b, count, k->G), ir_int(b, k->rows), ir_int(b, 1), NULL, 0);
+    val to = frame_at(k, f, k->qs, tokens.index, 0);
+    tile_pieces(b, k->K, &to, zero_piece);
+    if (k->own_window_q) {
+        to = frame_at(k, f, k->qw, tokens.index, 0);
+        tile_pieces(b, k->K, &to, zero_piece);
+    }
+    ir_loop_end(b, &tokens, NULL);
+    phase_end(k);
+}
+
+/* ---- keys and values of a block of tokens ---- */
+
+typedef struct source {
+    const char *name;
+    frame_slot input, ring;
+    size_t member;
+    int dim, map;
+    int pad; /* zeroes behind the row */
+} source;
+
+/* NAME(scratch, to, first, end): rows first .. first+block-1 of a tensor to [block][ld] f32; local tokens outside [-available, end)
+ * become zero. */
+static val emit_stage(prefill *x, const source *s, int ld) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    val fn = phase_begin(k, s->name, "ppii", (const char *const[]){"scratch", "to", "first", "end"});
+    val f = ir_param(b, 0), lowest = ir_sub(b, ir_int(b, 0), frame_i64(k, f, FRAME_AVAILABLE));
+    ir_loop loop;
+    ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
+    val j = ir_add(b, ir_param(b, 2), loop.index), to = ir_at(b, ir_param(b, 1), ir_mulc(b, loop.index, ld * 4));
+    ir_if exists;
+    ir_if_begin(b, &exists, ir_and(b, ir_cmp(b, ">=", j, lowest), ir_cmp(b, "<", j, ir_param(b, 3))));
+    int64_t row_bytes = (int64_t)s->dim * (k->p->dtype == NHA_F32 ? 4 : 2);
+    row_copy copy = {.from = frame_token(k, f, s->input, s->ring, s->member, row_bytes, j), .to = to, .dtype = k->p->dtype};
+    copy.map = s->map;
+    copy.scale = 1;
+    tile_pieces(b, s->dim, &copy, copy_piece);
+    ir_if_else(b, &exists);
+    tile_pieces(b, s->dim, &to, zero_piece);
+    ir_if_end(b, &exists);
+    if (s->pad) {
+        val behind = ir_atc(b, to, (int64_t)s->dim * 4);
+        tile_pieces(b, s->pad, &behind, zero_piece);
+    }
+    ir_loop_end(b, &loop, NULL);
+    phase_end(k);
+    return fn;
+}
+
+/* to [K][block] = transpose of from [block][stage_ld] */
+static void transpose_keys(kernel *k, val from, val to) {
+    ir *b = &k->b;
+    int vl = b->vl, whole = k->K / vl * vl;
+    for (int t = 0; t < k->block; t += vl) {
+        val r[IR_VECTOR_MAX];
+        ir_loop loop;
+        ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, whole), ir_int(b, vl), NULL, 0);
+        for (int i = 0; i < vl; i++)
+            r[i] = ir_load_v(b, ir_atc(b, ir_at(b, from, ir_mulc(b, loop.index, 4)), (int64_t)(t + i) * k->stage_ld * 4));
+        tile_transpose(b, r);
+        for (int i = 0; i < vl; i++)
+            ir_store_v(b, r[i], ir_atc(b, ir_at(b, to, ir_mulc(b, loop.index, k->block * 4)), ((int64_t)i * k->block + t) * 4));
+        ir_loop_end(b, &loop, NULL);
+        if (whole < k->K) {
+            for (int i = 0; i < vl; i++)
+                r[i] = ir_load_v(b, ir_atc(b, from, ((int64_t)(t + i) * k->stage_ld + whole) * 4));
+            tile_transpose(b, r);
+            for (int i = 0; whole + i < k->K; i++)
+                ir_store_v(b, r[i], ir_atc(b, to, ((int64_t)(whole + i) * k->block + t) * 4));
+        }
+    }
+}
+
+static source value_source(const kernel *k) {
+    source s = {"stage_values", FRAME_V, FRAME_RING_V, offsetof(nha_cpu_args, v), k->V, k->p->value_map, 0};
+    s.pad = k->vv * k->b.vl - k->V;
+    return s;
+}
+
+/* load_absorbed(scratch, first): keys [K][block] and values [block][vp] of the tokens that steps first .. absorb */
+void emit_load_absorbed(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    source keys = {"stage_absorbed_keys", FRAME_K, FRAME_RING_K, offsetof(nha_cpu_args, k), k->K, k->p->slot_map, 0};
+    source values = value_source(k);
+    val stage_k = emit_stage(x, &keys, k->stage_ld);
+    x->stage_values = emit_stage(x, &values, k->vp);
+    x->load_absorbed = phase_begin(k, "load_absorbed", "pi", (const char *const[]){"scratch", "first"});
+    val f = ir_param(b, 0), from = ir_addc(b, ir_param(b, 1), -k->L);
+    val end = ir_addc(b, frame_i64(k, f, FRAME_LENGTH), -k->L);
+    val stage = frame_at(k, f, k->stage, NULL, 0);
+    ir_call(b, stage_k, (val[]){f, stage, from, end}, 4);
+    transpose_keys(k, stage, frame_at(k, f, k->absorb_k, NULL, 0));
+    ir_call(b, x->stage_values, (val[]){f, frame_at(k, f, k->absorb_v, NULL, 0), from, end}, 4);
+    phase_end(k);
+}
+
+val panel_at(kernel *k, val f, val P) {
+    ir *b = &k->b;
+    val panels = frame_i64(k, f, FRAME_PANELS);
+    val entry = ir_urem(b, ir_add(b, P, panels), panels);
+    return ir_atc(b, ir_at(b, f, ir_mulc(b, entry, k->panel_floats * 4)), k->ring_at);
+}
+
+/* load_panel(scratch, P): window keys [K][block] (rotated) and values [block][vp] of tokens P*block .. into the ring */
+void emit_load_panel(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    bool given = k->p->rope == NHA_ROPE_GIVEN;
+    source keys = {"stage_window_keys", given ? FRAME_RK : FRAME_K, given ? FRAME_RING_RK : FRAME_RING_K,
+                   given ? offsetof(nha_cpu_args, rk) : offsetof(nha_cpu_args, k), k->K, NHA_MAP_IDENTITY, 0};
+    source values = value_source(k);
+    val stage_k = emit_stage(x, &keys, k->stage_ld);
+    if (!x->stage_values)
+        x->stage_values = emit_stage(x, &values, k->vp);
+    x->load_panel = phase_begin(k, "load_panel", "pi", (const char *const[]){"scratch", "panel"});
+    val f = ir_param(b, 0), first = ir_mulc(b, ir_param(b, 1), k->block), end = frame_i64(k, f, FRAME_LENGTH);
+    val at = panel_at(k, f, ir_param(b, 1)), stage = frame_at(k, f, k->stage, NULL, 0);
+    ir_call(b, stage_k, (val[]){f, stage, first, end}, 4);
+    if (k->rotate) {
+        ir_call(b, x->angles, (val[]){f, ir_add(b, frame_i64(k, f, FRAME_POSITION), first)}, 2);
+        ir_loop loop;
+        ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
+        val args[] = {frame_at(k, f, k->stage, loop.index, 0), frame_at(k, f, k->rotated, loop.index, 0),
+                      frame_at(k, f, k->cosine, loop.index, 0), frame_at(k, f, k->sine, loop.index, 0)};
+        ir_call(b, x->rotate, args, 4);
+        ir_loop_end(b, &loop, NULL);
+        stage = frame_at(k, f, k->rotated, NULL, 0);
+    }
+    transpose_keys(k, stage, at);
+    val v_at = ir_atc(b, at, (int64_t)k->K * k->block * 4);
+    ir_call(b, x->stage_values, (val[]){f, v_at, first, end}, 4);
+    phase_end(k);
+}
+
+/* ---- gates: e = exp(g), s = -expm1(g) or given, decay = running product of e, gamma = sum of g ---- */
+
+typedef struct gate_row {
+    kernel *k;
+    val f, gate, given_s, row;
+} gate_row;
+
+static void gate_piece(ir *b, void *context, val offset, int width) {
+    gate_row *c = context;
+    kernel *k = c->k;
+    int64_t size = k->p->gate_dtype == NHA_F32 ? 4 : 2;
+    val g = ir_load_dtype(b, k->p->gate_dtype, width, element(b, c->gate, offset, size)), e, m1;
+    if (k->p->gate_input == NHA_GATE_LOGIT)
+        g = ir_fmul(b, ir_logsigmoid(b, g), ir_like(b, g, 1.0 / k->p->gate_normalizer));
+    ir_exp_expm1(b, g, &e, &m1);
+    val s = k->p->gate_s_given ? ir_load_dtype(b, k->p->gate_dtype, width, element(b, c->given_s, offset, size))
+                               : ir_fneg(b, m1);
+    ir_store(b, e, element(b, frame_at(k, c->f, k->e, c->row, 0), offset, 4), 4);
+    ir_store(b, s, element(b, frame_at(k, c->f, k->s, c->row, 0), offset, 4), 4);
+    val gamma = element(b, frame_at(k, c->f, k->gamma, NULL, 0), offset, 4);
+    ir_store(b, ir_fadd(b, ir_load(b, ir_vec(b, b->f32, width), gamma, 4), g), gamma, 4);
+}
+
+/* h' = keep*h + (scaled*h + new): (1, expm1(gamma)) for slow decays, whose expm1 is exact to the last bit where 1 - x would
+ * drift; (0, exp(gamma)) for fast ones, where h + expm1*h would leave rounding errors of a forgotten h. */
+static void emit_block_decay(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    x->block_decay = phase_begin(k, "block_decay", "p", (const char *const[]){"scratch"});
+    val f = ir_param(b, 0);
+    ir_loop loop;
+    ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->mp), ir_int(b, b->vl), NULL, 0);
+    val e, m1;
+    ir_exp_expm1(b, ir_load_v(b, element(b, frame_at(k, f, k->gamma, NULL, 0), loop.index, 4)), &e, &m1);
+    val fast = ir_flt(b, m1, ir_vfloat(b, -0.5));
+    val keep = ir_select(b, fast, ir_zero(b), ir_vfloat(b, 1)), scaled = ir_select(b, fast, e, m1);
+    ir_store_v(b, keep, element(b, frame_at(k, f, k->keep, NULL, 0), loop.index, 4));
+    ir_store_v(b, scaled, element(b, frame_at(k, f, k->scaled, NULL, 0), loop.index, 4));
+    ir_loop_end(b, &loop, NULL);
+    phase_end(k);
+}
+
+/* load_gates(scratch, first): gates of the tokens that steps first .. absorb; where there is none, e = 1 and s = 0. */
+void emit_load_gates(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    int64_t row_bytes = (int64_t)k->M * (k->p->gate_dtype == NHA_F32 ? 4 : 2);
+    emit_block_decay(x);
+    x->load_gates = phase_begin(k, "load_gates", "pi", (const char *const[]){"scratch", "first"});
+    val f = ir_param(b, 0), lowest = ir_sub(b, ir_int(b, 0), frame_i64(k, f, FRAME_AVAILABLE));
+    val end = ir_addc(b, frame_i64(k, f, FRAME_LENGTH), -k->L);
+    tile_zero(b, frame_at(k, f, k->gamma, NULL, 0), k->mp);
+    ir_loop loop;
+    ir_if exists;
+    ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
+    val j = ir_add(b, ir_addc(b, ir_param(b, 1), -k->L), loop.index);
+    ir_loop slots, tokens;
+    ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->mp), ir_int(b, b->vl), NULL, 0);
+    ir_store_v(b, ir_vfloat(b, 1), element(b, frame_at(k, f, k->e, loop.index, 0), slots.index, 4));
+    ir_store_v(b, ir_zero(b), element(b, frame_at(k, f, k->s, loop.index, 0), slots.index, 4));
+    ir_loop_end(b, &slots, NULL);
+    ir_if_begin(b, &exists, ir_and(b, ir_cmp(b, ">=", j, lowest), ir_cmp(b, "<", j, end)));
+    gate_row row = {.k = k, .f = f, .row = loop.index};
+    row.gate = frame_token(k, f, FRAME_GATE, FRAME_RING_GATE, offsetof(nha_cpu_args, gate), row_bytes, j);
+    if (k->p->gate_s_given)
+        row.given_s = frame_token(k, f, FRAME_S, FRAME_RING_S, offsetof(nha_cpu_args, s), row_bytes, j);
+    tile_pieces(b, k->M, &row, gate_piece);
+    ir_if_end(b, &exists);
+    ir_loop_end(b, &loop, NULL);
+    ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->mp), ir_int(b, b->vl), NULL, 0);
+    val product = ir_vfloat(b, 1);
+    ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), &product, 1);
+    val row_e = element(b, frame_at(k, f, k->e, tokens.index, 0), slots.index, 4);
+    product = ir_fmul(b, product, ir_load_v(b, row_e));
+    ir_store_v(b, product, element(b, frame_at(k, f, k->decay, tokens.index, 0), slots.index, 4));
+    ir_loop_end(b, &tokens, &product);
+    ir_loop_end(b, &slots, NULL);
+    ir_call(b, x->block_decay, &f, 1);
+    phase_end(k);
+}

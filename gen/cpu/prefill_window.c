@@ -1,0 +1,351 @@
+/* prefill_window.c: phases that score the window, mix slots and window in one softmax, read values and store the output.
+ * Scores are in log2 units. A softmax step covers up to KEY_PANELS panels, the newest first; with more, later steps are online:
+ *     m' = max(m, new) ;  l' = l 2^(m-m') + sum 2^(b-m') ;  o' = o 2^(m-m') + sum 2^(b-m') v */
+#include <math.h>
+
+#include "gen/cpu/ir_math.h"
+#include "gen/cpu/prefill.h"
+#include "gen/cpu/product.h"
+
+/* list_panels(scratch, newest, count): addresses of panels newest, newest-1, ... */
+static void emit_list_panels(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    x->list_panels = phase_begin(k, "list_panels", "pii", (const char *const[]){"scratch", "newest", "count"});
+    val f = ir_param(b, 0);
+    ir_loop loop;
+    ir_loop_begin(b, &loop, ir_int(b, 0), ir_param(b, 2), ir_int(b, 1), NULL, 0);
+    val at = panel_at(k, f, ir_sub(b, ir_param(b, 1), loop.index));
+    ir_store_at(b, at, ir_at(b, frame_at(k, f, k->panel_list, NULL, 0), ir_mulc(b, loop.index, 8)), 0);
+    ir_loop_end(b, &loop, NULL);
+    phase_end(k);
+}
+
+static val listed_panel(kernel *k, val f, val p) {
+    ir *b = &k->b;
+    return ir_load_ptr(b, ir_at(b, frame_at(k, f, k->panel_list, NULL, 0), ir_mulc(b, p, 8)), 0);
+}
+
+/* score_panels_N(scratch, p): scores of the listed panels p .. p+N-1 */
+static val emit_score_panels(prefill *x, int n) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    char name[32];
+    snprintf(name, sizeof name, "score_panels_%d", n);
+    val fn = phase_begin(k, name, "pi", (const char *const[]){"scratch", "panel"});
+    val f = ir_param(b, 0), first = ir_param(b, 1);
+    product p = {.a = frame_at(k, f, k->qw, NULL, 0), .lda = k->K, .inner = k->K, .unroll = k->tile.knob[GEN_UNROLL]};
+    val to = ir_at(b, frame_at(k, f, k->scores, NULL, k->mp), ir_mulc(b, first, k->block * 4));
+    for (int i = 0; i < n; i++)
+        product_columns(b, &p, k->bv, listed_panel(k, f, ir_addc(b, first, i)), k->block, ir_atc(b, to, (int64_t)i * k->block * 4),
+                        k->scores.ld);
+    tile_product(b, k->rows, p.columns, k->tile.knob[GEN_SCORE_ROWS], k->tile.knob[GEN_SCORE_VECTORS], &p, product_accumulate,
+                 product_store);
+    phase_end(k);
+    return fn;
+}
+
+/* score_window(scratch, count): scores[r][j] = qw_r . k_j over the listed panels, as many at a time as fill the accumulators */
+void emit_score_window(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    emit_list_panels(x);
+    int group = k->tile.knob[GEN_SCORE_VECTORS] / k->bv;
+    group = group < 1 ? 1 : group > 8 ? 8 : group;
+    group = group > k->key_panels ? k->key_panels : tile_even(k->key_panels, group);
+    val whole = emit_score_panels(x, group), single = group == 1 ? whole : emit_score_panels(x, 1);
+    x->score_window = phase_begin(k, "score_window", "pi", (const char *const[]){"scratch", "count"});
+    val f = ir_param(b, 0), count = ir_param(b, 1);
+    val wholes = ir_mulc(b, ir_floor_div(b, count, group), group);
+    ir_loop loop;
+    ir_loop_begin(b, &loop, ir_int(b, 0), wholes, ir_int(b, group), NULL, 0);
+    ir_call(b, whole, (val[]){f, loop.index}, 2);
+    ir_loop_end(b, &loop, NULL);
+    if (group > 1) {
+        ir_loop_begin(b, &loop, wholes, count, ir_int(b, 1), NULL, 0);
+        ir_call(b, single, (val[]){f, loop.index}, 2);
+        ir_loop_end(b, &loop, NULL);
+    }
+    phase_end(k);
+}
+
+/* ---- softmax ---- */
+
+enum { HEADS_MAX = 4 };
+
+/* A group of heads of one token under way. */
+typedef struct softmax_rows {
+    kernel *k;
+    val f, token, row; /* row of the first head */
+    int heads;
+    val lowest, span;  /* window of the token: 0 <= (j - lowest) < span, lowest local, i32 vectors hold the rest */
+    val newest, count; /* panels of this step */
+} softmax_rows;
+
+static val score_at(const softmax_rows *s, int head, val column_bytes) {
+    ir *b = &s->k->b;
+    val p = frame_at(s->k, s->f, s->k->scores, s->row, 0);
+    return ir_at(b, ir_atc(b, p, (int64_t)head * s->k->scores.ld * 4), column_bytes);
+}
+
+typedef void (*score_visit)(const softmax_rows *s, val *carried, val column_bytes, val valid);
+
+/* Visits each vector of slots, then of panels: carried[] are loop-carried; valid is a mask or NULL where all lanes count. */
+static void visit_slots(const softmax_rows *s, val *carried, int count, score_visit visit) {
+    kernel *k = s->k;
+    ir *b = &k->b;
+    int whole = k->M / b->vl;
+    if (whole) {
+        ir_loop loop;
+        ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, (int64_t)whole * b->vl * 4), ir_int(b, b->vl * 4), carried, count);
+        visit(s, carried, loop.index, NULL);
+        ir_loop_end(b, &loop, carried);
+    }
+    if (k->M % b->vl)
+        visit(s, carried, ir_int(b, (int64_t)whole * b->vl * 4), ir_cmp(b, "u<", b->lanes, ir_vint(b, k->M % b->vl)));
+}
+
+static void visit_panels(const softmax_rows *s, val *carried, int count, score_visit visit) {
+    kernel *k = s->k;
+    ir *b = &k->b;
+    ir_loop loop;
+    ir_loop_begin(b, &loop, ir_int(b, 0), s->count, ir_int(b, 1), carried, count);
+    val first = ir_mulc(b, ir_sub(b, s->newest, loop.index), k->block);
+    val relative = ir_splat(b, LLVMBuildTrunc(b->builder, ir_sub(b, first, s->lowest), b->i32, ""));
+    for (int v = 0; v < k->bv; v++) {
+        val j = ir_add(b, ir_add(b, relative, b->lanes), ir_vint(b, v * b->vl));
+        val column = ir_addc(b, ir_mulc(b, loop.index, k->block * 4), ((int64_t)k->mp + v * b->vl) * 4);
+        visit(s, carried, column, ir_cmp(b, "u<", j, s->span));
+    }
+    ir_loop_end(b, &loop, carried);
+}
+
+static val masked_score(const softmax_rows *s, int head, val column, val valid) {
+    ir *b = &s->k->b;
+    val x = ir_load_v(b, score_at(s, head, column));
+    return valid ? ir_select(b, valid, x, ir_vfloat(b, -INFINITY)) : x;
+}
+
+static void visit_max(const softmax_rows *s, val *carried, val column, val valid) {
+    for (int h = 0; h < s->heads; h++)
+        carried[h] = ir_fmax(&s->k->b, carried[h], masked_score(s, h, column, valid));
+}
+
+/* carried: heads sums, then heads maxima (unchanged) */
+static void visit_exp(const softmax_rows *s, val *carried, val column, val valid) {
+    ir *b = &s->k->b;
+    for (int h = 0; h < s->heads; h++) {
+        val p = ir_exp2(b, ir_fsub(b, masked_score(s, h, column, valid), carried[s->heads + h]), s->k->tile.knob[GEN_EXP_DEGREE]);
+        carried[h] = ir_fadd(b, carried[h], p);
+        ir_store_v(b, p, score_at(s, h, column));
+    }
+}
+
+static void visit_exp_slots(const softmax_rows *s, val *carried, val column, val valid) {
+    kernel *k = s->k;
+    ir *b = &k->b;
+    visit_exp(s, carried, column, valid);
+    val decay = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay, s->token, 0), column));
+    for (int h = 0; h < s->heads; h++) {
+        val to = ir_atc(b, frame_at(k, s->f, k->slots_p, s->row, 0), (int64_t)h * k->mp * 4);
+        ir_store_v(b, ir_fmul(b, ir_load_v(b, score_at(s, h, column)), decay), ir_at(b, to, column));
+    }
+}
+
+static void softmax_heads(softmax_rows *s, bool first) {
+    kernel *k = s->k;
+    ir *b = &k->b;
+    val top[HEADS_MAX], carried[2 * HEADS_MAX], row_max[HEADS_MAX];
+    for (int h = 0; h < s->heads; h++) {
+        top[h] = ir_vfloat(b, -INFINITY);
+        row_max[h] = ir_atc(b, ir_at(b, frame_at(k, s->f, k->row_max, NULL, 0), ir_mulc(b, s->row, 4)), h * 4);
+    }
+    if (first && k->M)
+        visit_slots(s, top, s->heads, visit_max);
+    if (k->W)
+        visit_panels(s, top, s->heads, visit_max);
+    for (int h = 0; h < s->heads; h++) {
+        val m = ir_reduce(b, top[h], ir_fmax);
+        if (!first) { /* online: rescale what is there */
+            val old = ir_load_f32(b, row_max[h]);
+            m = ir_fmax(b, old, m);
+            ir_store(b, ir_exp2(b, ir_fsub(b, old, m), 6), ir_atc(b, row_max[h], k->row_fix.at - k->row_max.at), 4);
+        }
+        ir_store(b, m, row_max[h], 4);
+        carried[h] = ir_zero(b);
+        carried[s->heads + h] = ir_splat(b, m);
+    }
+    if (first && k->M)
+        visit_slots(s, carried, 2 * s->heads, visit_exp_slots);
+    if (k->W)
+        visit_panels(s, carried, 2 * s->heads, visit_exp);
+    for (int h = 0; h < s->heads; h++) {
+        val sum = ir_reduce(b, carried[h], ir_fadd), at = ir_atc(b, row_max[h], k->row_sum.at - k->row_max.at);
+        if (!first)
+            sum = ir_fma(b, ir_load_f32(b, at), ir_load_f32(b, ir_atc(b, row_max[h], k->row_fix.at - k->row_max.at)), sum);
+        ir_store(b, sum, at, 4);
+    }
+}
+
+/* softmax_*(scratch, first token, newest panel, count) */
+static val emit_softmax_step(prefill *x, bool first) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    val fn = phase_begin(k, first ? "softmax_first" : "softmax_next", "piii",
+                         (const char *const[]){"scratch", "first", "newest", "count"});
+    int heads = k->G % 4 == 0 && b->isa->registers >= 32 ? 4 : k->G % 2 == 0 ? 2 : 1;
+    softmax_rows s = {.k = k, .f = ir_param(b, 0), .heads = heads, .newest = ir_param(b, 2), .count = ir_param(b, 3)};
+    ir_loop tokens, groups;
+    ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
+    s.token = tokens.index;
+    val t = ir_add(b, ir_param(b, 1), tokens.index);
+    /* window of t: max(t-W+1, -available) .. t */
+    s.lowest = ir_max(b, ir_addc(b, t, 1 - k->W), ir_sub(b, ir_int(b, 0), frame_i64(k, s.f, FRAME_AVAILABLE)));
+    val span = ir_addc(b, ir_sub(b, t, s.lowest), 1);
+    s.span = ir_splat(b, LLVMBuildTrunc(b->builder, span, b->i32, ""));
+    ir_loop_begin(b, &groups, ir_int(b, 0), ir_int(b, k->G), ir_int(b, heads), NULL, 0);
+    s.row = ir_add(b, ir_mulc(b, tokens.index, k->G), groups.index);
+    softmax_heads(&s, first);
+    ir_loop_end(b, &groups, NULL);
+    ir_loop_end(b, &tokens, NULL);
+    phase_end(k);
+    return fn;
+}
+
+void emit_softmax(prefill *x) {
+    x->softmax_first = emit_softmax_step(x, true);
+    if (x->k->online)
+        x->softmax_next = emit_softmax_step(x, false);
+}
+
+/* ---- o_r = sum_m slots_p[r][m] hv[m] + sum_j within[r][j] v_j + sum_j scores[r][j] v_j: one chain of accumulations ---- */
+
+typedef struct read_context {
+    product slots, block; /* A and B of the first two sums */
+    kernel *k;
+    val f, count;
+    bool first;
+} read_context;
+
+static val out_at(read_context *c, val row, int r, int col) {
+    ir *b = &c->k->b;
+    return ir_atc(b, frame_at(c->k, c->f, c->k->out, row, col * b->vl), (int64_t)r * c->k->vp * 4);
+}
+
+static void read_accumulate(ir *b, void *context, val *acc, int mr, int nv, val row, int col) {
+    read_context *c = context;
+    kernel *k = c->k;
+    if (!c->first)
+        for (int r = 0; r < mr; r++) {
+            val fix = ir_at(b, frame_at(k, c->f, k->row_fix, NULL, 0), ir_mulc(b, ir_addc(b, row, r), 4));
+            fix = ir_splat(b, ir_load_f32(b, fix));
+            for (int j = 0; j < nv; j++)
+                acc[r * nv + j] = ir_fmul(b, fix, ir_load_v(b, out_at(c, row, r, col + j)));
+        }
+    if (c->first && k->M) {
+        product_accumulate(b, &c->slots, acc, mr, nv, row, col);
+        product_accumulate(b, &c->block, acc, mr, nv, row, col);
+    }
+    if (!k->W)
+        return;
+    ir_loop panels;
+    val a = frame_at(k, c->f, k->scores, row, k->mp);
+    ir_loop_begin(b, &panels, ir_int(b, 0), c->count, ir_int(b, 1), acc, mr * nv);
+    val values = ir_atc(b, listed_panel(k, c->f, panels.index), ((int64_t)k->K * k->block + (int64_t)col * b->vl) * 4);
+    tile_chain chain = {.a = ir_at(b, a, ir_mulc(b, panels.index, k->block * 4)), .lda = k->scores.ld, .inner = k->block};
+    chain.unroll = k->tile.knob[GEN_UNROLL];
+    for (int j = 0; j < nv; j++) {
+        chain.b_col[j] = ir_atc(b, values, (int64_t)j * b->vl * 4);
+        chain.ldb[j] = k->vp;
+    }
+    tile_accumulate(b, acc, mr, nv, &chain);
+    ir_loop_end(b, &panels, acc);
+}
+
+static void read_finish(ir *b, void *context, val *acc, int mr, int nv, val row, int col) {
+    for (int r = 0; r < mr; r++)
+        for (int j = 0; j < nv; j++)
+            ir_store_v(b, acc[r * nv + j], out_at(context, row, r, col + j));
+}
+
+/* read_*(scratch, count): adds to `out` what slots (first step) and the listed panels give */
+static val emit_read_step(prefill *x, bool first) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    val fn = phase_begin(k, first ? "read_first" : "read_next", "pi", (const char *const[]){"scratch", "count"});
+    read_context c = {.k = k, .f = ir_param(b, 0), .count = ir_param(b, 1), .first = first};
+    if (first && k->M) {
+        c.slots = (product){.a = frame_at(k, c.f, k->slots_p, NULL, 0), .lda = k->mp, .inner = k->M};
+        c.block = (product){.a = frame_at(k, c.f, k->within, NULL, 0), .lda = k->block, .inner = k->block};
+        c.slots.unroll = c.block.unroll = k->tile.knob[GEN_UNROLL];
+        val none = ir_param(b, 0); /* finish stores to `out`, not through the products */
+        product_columns(b, &c.slots, k->vv, frame_at(k, c.f, k->memory_v, NULL, 0), k->vp, none, 0);
+        product_columns(b, &c.block, k->vv, frame_at(k, c.f, k->absorb_v, NULL, 0), k->vp, none, 0);
+    }
+    tile_product(b, k->rows, k->vv, k->tile.knob[GEN_READ_ROWS], k->tile.knob[GEN_READ_VECTORS], &c, read_accumulate, read_finish);
+    phase_end(k);
+    return fn;
+}
+
+void emit_read(prefill *x) {
+    x->read_first = emit_read_step(x, true);
+    if (x->k->online)
+        x->read_next = emit_read_step(x, false);
+}
+
+/* ---- o = out / l, lse = m ln2 + ln l ---- */
+
+typedef struct out_row {
+    kernel *k;
+    val from, to, inverse;
+} out_row;
+
+static void out_piece(ir *b, void *context, val offset, int width) {
+    out_row *c = context;
+    val x = ir_load(b, ir_vec(b, b->f32, width), ir_at(b, c->from, ir_mulc(b, offset, 4)), 4);
+    val scale = c->inverse;
+    if (width > 1) {
+        int zero[IR_VECTOR_MAX] = {0};
+        scale = ir_shuffle(b, ir_splat(b, c->inverse), NULL, zero, width);
+    }
+    val to = ir_at(b, c->to, ir_mulc(b, offset, c->k->p->dtype == NHA_F32 ? 4 : 2));
+    ir_store_dtype(b, c->k->p->dtype, width, ir_fmul(b, x, scale), to);
+}
+
+static val strided(kernel *k, val f, frame_slot slot, size_t member, val token, val head) {
+    ir *b = &k->b;
+    val p = ir_at(b, frame_ptr(k, f, slot), ir_mul(b, token, frame_arg(k, f, member + offsetof(nha_cpu_tensor, token))));
+    return ir_at(b, p, ir_mul(b, head, frame_arg(k, f, member + offsetof(nha_cpu_tensor, head))));
+}
+
+void emit_store_out(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    const size_t o = offsetof(nha_cpu_args, o), lse = offsetof(nha_cpu_args, lse);
+    x->store_out = phase_begin(k, "store_out", "pi", (const char *const[]){"scratch", "first"});
+    val f = ir_param(b, 0), first = ir_param(b, 1);
+    val count = ir_min(b, ir_sub(b, frame_i64(k, f, FRAME_LENGTH), first), ir_int(b, k->block));
+    ir_loop rows, tokens, heads;
+    ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, (int64_t)k->rows * 4), ir_int(b, b->vl * 4), NULL, 0);
+    val m = ir_load_v(b, ir_at(b, frame_at(k, f, k->row_max, NULL, 0), rows.index));
+    val l = ir_load_v(b, ir_at(b, frame_at(k, f, k->row_sum, NULL, 0), rows.index));
+    ir_store_v(b, ir_fma(b, m, ir_vfloat(b, 0.69314718055994530942), ir_log(b, l)),
+               ir_at(b, frame_at(k, f, k->row_fix, NULL, 0), rows.index));
+    ir_loop_end(b, &rows, NULL);
+    val wanted = LLVMBuildNot(b->builder, ir_is_null(b, frame_arg_ptr(k, f, lse + offsetof(nha_cpu_tensor, data))), "");
+    ir_loop_begin(b, &tokens, ir_int(b, 0), count, ir_int(b, 1), NULL, 0);
+    ir_loop_begin(b, &heads, ir_int(b, 0), ir_int(b, k->G), ir_int(b, 1), NULL, 0);
+    val row = ir_add(b, ir_mulc(b, tokens.index, k->G), heads.index), token = ir_add(b, first, tokens.index);
+    val sum = ir_load_f32(b, ir_at(b, frame_at(k, f, k->row_sum, NULL, 0), ir_mulc(b, row, 4)));
+    out_row c = {k, frame_at(k, f, k->out, row, 0), strided(k, f, FRAME_O, o, token, heads.index), NULL};
+    c.inverse = ir_fdiv(b, ir_float(b, 1), sum);
+    tile_pieces(b, k->V, &c, out_piece);
+    ir_if write;
+    ir_if_begin(b, &write, wanted);
+    val value = ir_load_f32(b, ir_at(b, frame_at(k, f, k->row_fix, NULL, 0), ir_mulc(b, row, 4)));
+    ir_store(b, value, strided(k, f, FRAME_LSE, lse, token, heads.index), 4);
+    ir_if_end(b, &write);
+    ir_loop_end(b, &heads, NULL);
+    ir_loop_end(b, &tokens, NULL);
+    phase_end(k);
+}

@@ -1,0 +1,284 @@
+/* space.c: the search space of CPU kernels: values from the embedded space files, constraints as a table with reasons, defaults. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/nearest.h"
+#include "gen/cpu/cpu.h"
+#include "gen/embedded.h"
+#include "gen/spec_yaml.h"
+
+enum { VALUES_MAX = 16 };
+
+static const char *const knob_names[] = {
+#define KNOB_NAME_(name, text, letter) text,
+    GEN_CPU_KNOB_LIST(KNOB_NAME_)
+#undef KNOB_NAME_
+};
+
+static const char *const knob_letters[] = {
+#define KNOB_LETTER_(name, text, letter) letter,
+    GEN_CPU_KNOB_LIST(KNOB_LETTER_)
+#undef KNOB_LETTER_
+};
+
+const char *gen_knob_name(int knob) {
+    return knob >= 0 && knob < GEN_CPU_KNOB_COUNT ? knob_names[knob] : "?";
+}
+
+int gen_tile_string(const gen_isa *isa, nha_op op, const gen_tile *tile, char *out, size_t size) {
+    int length = snprintf(out, size, "%s", isa->name);
+    (void)op;
+    for (int i = 0; i < GEN_CPU_KNOB_COUNT; i++) {
+        if (tile->knob[i] == 0 && i != GEN_PREFETCH)
+            continue; /* not a knob of this op */
+        if (i == GEN_PREFETCH && op != NHA_DECODE)
+            continue;
+        size_t used = (size_t)length < size ? (size_t)length : size;
+        length += snprintf(out ? out + used : NULL, size - used, ".%s%d", knob_letters[i], tile->knob[i]);
+    }
+    return length;
+}
+
+/* ---- constraints ---- */
+
+typedef struct question {
+    const gen_problem *problem;
+    const gen_isa *isa;
+    const int32_t *knob;
+    int rows;       /* BLOCK_TOKENS * G */
+    int64_t panels; /* the window's, from a block's point of view */
+} question;
+
+static int ceil_div(int a, int b) {
+    return (a + b - 1) / b;
+}
+
+/* Registers of a product block: accumulators, a row of B, one broadcast. */
+static bool fits(const question *q, int rows, int vectors) {
+    return rows * vectors + vectors + 1 <= q->isa->registers;
+}
+
+static bool block_vectors(const question *q) {
+    return q->knob[GEN_BLOCK_TOKENS] % q->isa->vector == 0;
+}
+
+static bool score_registers(const question *q) {
+    return fits(q, q->knob[GEN_SCORE_ROWS], q->knob[GEN_SCORE_VECTORS]);
+}
+
+static bool read_registers(const question *q) {
+    return fits(q, q->knob[GEN_READ_ROWS], q->knob[GEN_READ_VECTORS]);
+}
+
+/* Two FMA units, four cycles each: fewer than eight independent accumulators leave them idle. */
+static bool score_latency(const question *q) {
+    return q->knob[GEN_SCORE_ROWS] * q->knob[GEN_SCORE_VECTORS] >= 8;
+}
+
+static bool read_latency(const question *q) {
+    return q->knob[GEN_READ_ROWS] * q->knob[GEN_READ_VECTORS] >= 8;
+}
+
+static bool score_rows(const question *q) {
+    return q->knob[GEN_SCORE_ROWS] <= q->rows;
+}
+
+static bool read_rows(const question *q) {
+    return q->knob[GEN_READ_ROWS] <= q->rows;
+}
+
+static bool read_vectors(const question *q) {
+    return q->knob[GEN_READ_VECTORS] <= ceil_div(q->problem->nha.head_dim_v, q->isa->vector);
+}
+
+/* More than the window spans is the same kernel as just enough; the smallest value that covers it stays. */
+static bool panels_useful(const question *q) {
+    static const int smaller[] = {1, 2, 3, 5, 9, 17, 33};
+    int below = 0, panels = q->knob[GEN_KEY_PANELS];
+    for (size_t i = 0; i < sizeof smaller / sizeof smaller[0] && smaller[i] < panels; i++)
+        below = smaller[i];
+    return below < (q->panels ? q->panels : 1);
+}
+
+/* Scores of a softmax step, [rows][panels * block] fp32, must stay in half of a 1 MiB second-level cache. */
+static bool panels_cache(const question *q) {
+    int64_t floats = (int64_t)q->rows * q->knob[GEN_KEY_PANELS] * q->knob[GEN_BLOCK_TOKENS];
+    return q->knob[GEN_KEY_PANELS] == 1 || floats * 4 <= 512 << 10;
+}
+
+static bool block_cache(const question *q) {
+    int smallest = q->isa->vector < 8 ? 8 : q->isa->vector;
+    return q->knob[GEN_BLOCK_TOKENS] == smallest || (int64_t)q->rows * q->problem->nha.head_dim_qk * 4 <= 512 << 10;
+}
+
+static bool exp_precise(const question *q) {
+    return q->knob[GEN_EXP_DEGREE] >= 5 || q->problem->nha.dtype != NHA_F32;
+}
+
+static int decode_heads(const question *q) {
+    return q->problem->group < 8 ? q->problem->group : 8;
+}
+
+/* score: accumulators, s, keep and scaled of each vector, one row of memory, a broadcast */
+static bool decode_score_registers(const question *q) {
+    int vectors = q->knob[GEN_SCORE_VECTORS];
+    return vectors == 1 || decode_heads(q) * vectors + 4 * vectors + 2 <= q->isa->registers;
+}
+
+/* read: accumulators, the token's values, broadcasts of s, keep, scaled and each head's weight, one row of memory */
+static bool decode_read_registers(const question *q) {
+    int vectors = q->knob[GEN_READ_VECTORS];
+    return vectors == 1 || decode_heads(q) * (vectors + 1) + vectors + 4 <= q->isa->registers;
+}
+
+static bool decode_score_vectors(const question *q) {
+    int vectors = ceil_div(q->problem->nha.slots, q->isa->vector);
+    return q->knob[GEN_SCORE_VECTORS] <= (vectors ? vectors : 1);
+}
+
+static bool decode_slots(const question *q) {
+    bool first = q->knob[GEN_SCORE_VECTORS] == 1 && q->knob[GEN_STATE_ROWS] == 1 && q->knob[GEN_PREFETCH] == 0;
+    return q->problem->nha.slots > 0 || first;
+}
+
+static const struct constraint {
+    nha_op op;
+    const char *name;
+    bool (*holds)(const question *q);
+    const char *reason;
+} constraints[] = {
+    {NHA_PREFILL, "block_vectors", block_vectors, "BLOCK_TOKENS is not a multiple of the vector length"},
+    {NHA_PREFILL, "score_registers", score_registers, "SCORE_ROWS x SCORE_VECTORS needs more registers than the ISA has"},
+    {NHA_PREFILL, "read_registers", read_registers, "READ_ROWS x READ_VECTORS needs more registers than the ISA has"},
+    {NHA_PREFILL, "score_latency", score_latency, "SCORE_ROWS x SCORE_VECTORS has too few chains to hide the latency of FMA"},
+    {NHA_PREFILL, "read_latency", read_latency, "READ_ROWS x READ_VECTORS has too few chains to hide the latency of FMA"},
+    {NHA_PREFILL, "score_rows", score_rows, "SCORE_ROWS exceeds the rows of a block"},
+    {NHA_PREFILL, "read_rows", read_rows, "READ_ROWS exceeds the rows of a block"},
+    {NHA_PREFILL, "read_vectors", read_vectors, "READ_VECTORS exceeds the vectors of V"},
+    {NHA_PREFILL, "panels_useful", panels_useful, "KEY_PANELS spans more than the window"},
+    {NHA_PREFILL, "panels_cache", panels_cache, "the scores of KEY_PANELS would not fit into the second-level cache"},
+    {NHA_PREFILL, "block_cache", block_cache, "the queries of BLOCK_TOKENS would not fit into the second-level cache"},
+    {NHA_PREFILL, "exp_precise", exp_precise, "EXP_DEGREE is too coarse for f32"},
+    {NHA_DECODE, "score_registers", decode_score_registers, "SCORE_VECTORS needs more registers than the ISA has"},
+    {NHA_DECODE, "read_registers", decode_read_registers, "READ_VECTORS needs more registers than the ISA has"},
+    {NHA_DECODE, "score_vectors", decode_score_vectors, "SCORE_VECTORS exceeds the vectors of M"},
+    {NHA_DECODE, "read_vectors", read_vectors, "READ_VECTORS exceeds the vectors of V"},
+    {NHA_DECODE, "slots", decode_slots, "without slots the knobs of the memory change nothing"},
+    {NHA_DECODE, "exp_precise", exp_precise, "EXP_DEGREE is too coarse for f32"},
+};
+
+const char *gen_cpu_reject(const gen_problem *problem, nha_op op, const gen_isa *isa, const gen_tile *tile) {
+    question q = {.problem = problem, .isa = isa, .knob = tile->knob};
+    int block = op == NHA_PREFILL && tile->knob[GEN_BLOCK_TOKENS] > 0 ? tile->knob[GEN_BLOCK_TOKENS] : 1;
+    q.rows = block * problem->group;
+    q.panels = problem->nha.window ? (problem->nha.window - 1 + block - 1) / block + 1 : 0;
+    for (size_t i = 0; i < sizeof constraints / sizeof constraints[0]; i++)
+        if (constraints[i].op == op && !constraints[i].holds(&q))
+            return constraints[i].reason;
+    return NULL;
+}
+
+/* ---- defaults: legal for every problem ---- */
+
+static int largest_legal(const gen_problem *problem, nha_op op, const gen_isa *isa, gen_tile *tile, int knob,
+                         const int *values, int count) {
+    for (int i = 0; i < count; i++) {
+        tile->knob[knob] = values[i];
+        if (!gen_cpu_reject(problem, op, isa, tile))
+            return values[i];
+    }
+    return values[count - 1];
+}
+
+void gen_tile_default(const gen_problem *problem, nha_op op, const gen_isa *isa, gen_tile *tile) {
+    memset(tile, 0, sizeof *tile);
+    int32_t *knob = tile->knob;
+    knob[GEN_EXP_DEGREE] = 6;
+    if (op == NHA_DECODE) {
+        static const int vectors[] = {4, 3, 2, 1};
+        knob[GEN_SCORE_VECTORS] = knob[GEN_READ_VECTORS] = knob[GEN_STATE_ROWS] = 1;
+        knob[GEN_SCORE_VECTORS] = largest_legal(problem, op, isa, tile, GEN_SCORE_VECTORS, vectors, 4);
+        knob[GEN_READ_VECTORS] = largest_legal(problem, op, isa, tile, GEN_READ_VECTORS, vectors, 4);
+        return;
+    }
+    static const int panels[] = {17, 9, 5, 3, 2, 1}, wide[] = {3, 2, 1}, rows32[] = {8}, rows16[] = {4};
+    knob[GEN_BLOCK_TOKENS] = 16;
+    knob[GEN_KEY_PANELS] = 1;
+    knob[GEN_UNROLL] = 4;
+    const int *rows = isa->registers >= 32 ? rows32 : rows16;
+    knob[GEN_SCORE_ROWS] = knob[GEN_READ_ROWS] = *rows;
+    knob[GEN_SCORE_VECTORS] = isa->registers >= 32 ? 3 : 2;
+    knob[GEN_READ_VECTORS] = knob[GEN_SCORE_VECTORS];
+    knob[GEN_READ_VECTORS] = largest_legal(problem, op, isa, tile, GEN_READ_VECTORS, wide, 3);
+    knob[GEN_KEY_PANELS] = largest_legal(problem, op, isa, tile, GEN_KEY_PANELS, panels, 6);
+}
+
+/* ---- enumeration ---- */
+
+typedef struct space {
+    int count[GEN_CPU_KNOB_COUNT];
+    int32_t value[GEN_CPU_KNOB_COUNT][VALUES_MAX];
+} space;
+
+static bool read_knob(const char *file, const gen_yaml *entry, space *s, err *e) {
+    int knob = -1;
+    for (int i = 0; i < GEN_CPU_KNOB_COUNT; i++)
+        if (strcmp(entry->key->text, knob_names[i]) == 0)
+            knob = i;
+    if (knob < 0)
+        return err_at(e, ERR_INPUT, "space", file, entry->key->line, entry->key->column, "unknown knob \"%s\"; nearest: %s",
+                      entry->key->text, base_nearest(entry->key->text, knob_names, GEN_CPU_KNOB_COUNT));
+    if (entry->kind != GEN_YAML_LIST || entry->count == 0 || entry->count > VALUES_MAX)
+        return err_at(e, ERR_INPUT, "space", file, entry->line, entry->column, "%s needs a list of 1 to %d integers",
+                      knob_names[knob], VALUES_MAX);
+    s->count[knob] = 0;
+    for (const gen_yaml *item = entry->first; item; item = item->next) {
+        char *end = NULL;
+        long v = item->kind == GEN_YAML_SCALAR ? strtol(item->text, &end, 10) : -1;
+        if (v < 0 || v > 1 << 20 || !end || *end || end == item->text)
+            return err_at(e, ERR_INPUT, "space", file, item->line, item->column, "%s needs integers from 0 on", knob_names[knob]);
+        s->value[knob][s->count[knob]++] = (int32_t)v;
+    }
+    return true;
+}
+
+static bool read_space(nha_op op, space *s, err *e) {
+    const char *file = op == NHA_PREFILL ? "cpu_prefill.yaml" : "cpu_decode.yaml";
+    const gen_embedded *text = gen_embedded_files;
+    while (text->name && strcmp(text->name, file) != 0)
+        text++;
+    if (!text->name)
+        return err_set(e, ERR_INTERNAL, "space", "no embedded file %s", file);
+    base_arena arena = {0};
+    const gen_yaml *root;
+    bool ok = gen_yaml_parse(file, text->text, text->size, "a map of knobs", &arena, &root, e);
+    memset(s, 0, sizeof *s);
+    for (int i = 0; i < GEN_CPU_KNOB_COUNT; i++)
+        s->count[i] = 1; /* unused knobs: the one value 0 */
+    if (ok && root->kind != GEN_YAML_MAP)
+        ok = err_at(e, ERR_INPUT, "space", file, root->line, root->column, "a space file is a map of knobs");
+    for (const gen_yaml *entry = ok ? root->first : NULL; entry && ok; entry = entry->next)
+        ok = read_knob(file, entry, s, e);
+    base_arena_free(&arena);
+    return ok;
+}
+
+bool gen_cpu_space(const gen_problem *problem, nha_op op, const gen_isa *isa, gen_space_visit visit, void *context, err *e) {
+    space s;
+    if (!read_space(op, &s, e))
+        return false;
+    int at[GEN_CPU_KNOB_COUNT] = {0};
+    for (;;) {
+        gen_tile tile;
+        for (int i = 0; i < GEN_CPU_KNOB_COUNT; i++)
+            tile.knob[i] = s.value[i][at[i]];
+        if (!visit(context, &tile, gen_cpu_reject(problem, op, isa, &tile)))
+            return true;
+        int i = GEN_CPU_KNOB_COUNT - 1; /* odometer, last knob fastest */
+        while (i >= 0 && ++at[i] == s.count[i])
+            at[i--] = 0;
+        if (i < 0)
+            return true;
+    }
+}

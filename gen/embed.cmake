@@ -1,0 +1,13 @@
+# Writes a C file that holds text files as strings: cmake -DOUT=x.c -DFILES="a;b" -P embed.cmake
+file(WRITE ${OUT}.new "/* Made by gen/embed.cmake from the files of templates/. Do not edit. */\n#include \"gen/embedded.h\"\n\n")
+set(rows "")
+foreach(path ${FILES})
+  get_filename_component(name ${path} NAME)
+  string(MAKE_C_IDENTIFIER ${name} id)
+  file(READ ${path} hex HEX)
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+  file(APPEND ${OUT}.new "static const char ${id}[] = {${bytes}0};\n")
+  set(rows "${rows}    {\"${name}\", ${id}, sizeof ${id} - 1},\n")
+endforeach()
+file(APPEND ${OUT}.new "\nconst gen_embedded gen_embedded_files[] = {\n${rows}    {0, 0, 0},\n};\n")
+file(COPY_FILE ${OUT}.new ${OUT} ONLY_IF_DIFFERENT)

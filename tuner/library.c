@@ -1,0 +1,317 @@
+/* library.c: writes a library folder: all files into a fresh folder beside its place, synced, then put there in one
+ * step. The order is that of the manifest's needs: code, texts, reports, and the manifest last. */
+#include "tuner/library.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/path.h"
+#include "base/sha256.h"
+#include "jit/elf.h"
+#include "tuner/find.h"
+#include "tuner/library_ar.h"
+#include "tuner/library_link.h"
+#include "tuner/library_report.h"
+#include "tuner/library_table.h"
+#include "tuner/library_text.h"
+
+enum { SHARED_BYTES_MAX = 1 << 30 };
+
+typedef struct writing {
+    const tune_library_content *content;
+    const gen_problem *problem;
+    const tune_library_kernel **rows; /* the kernels in the table's order */
+    int count;
+    char *folder; /* the temporary one */
+    tune_manifest manifest;
+} writing;
+
+/* ---- The kernels: order and sanity ---- */
+
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._"
+
+/* Kernel names are file names too. */
+static bool proper_name(const char *name) {
+    const size_t length = name ? strlen(name) : 0;
+    return length > 0 && length < sizeof((tune_manifest_kernel *)0)->name && name[0] != '.' &&
+           strspn(name, LETTERS "-") == length;
+}
+
+static bool proper_symbol(const char *symbol) {
+    const size_t length = symbol ? strlen(symbol) : 0;
+    return length < sizeof((tune_manifest_kernel *)0)->symbol_main &&
+           (!length || strspn(symbol, LETTERS "$") == length);
+}
+
+static bool check_kernel(const writing *w, const tune_library_kernel *k, err *e) {
+    jit_elf elf;
+    if (!proper_name(k->name) || !k->symbol_main || !k->symbol_main[0] || !proper_symbol(k->symbol_main) ||
+        !proper_symbol(k->symbol_delta) || !proper_symbol(k->symbol_scan) || !k->source)
+        return err_set(e, ERR_INTERNAL, "library", "kernel %s has an improper name, symbol or source",
+                       k->name ? k->name : "");
+    if (strcmp(k->isa->triple, w->content->kernels[0].isa->triple) != 0)
+        return err_set(e, ERR_INTERNAL, "library", "kernel %s is for another architecture than the others", k->name);
+    if (k->rank < 0 || k->min_tasks < 0 || k->min_length < 0 || k->code.block_tokens < 1 || k->code.scratch_bytes < 0 ||
+        k->code.scratch_panel_bytes < 0)
+        return err_set(e, ERR_INTERNAL, "library", "kernel %s has a negative rank, range or size", k->name);
+    if (!jit_elf_open(k->object, k->object_size, &elf, e)) return false;
+    const char *undefined = jit_elf_undefined(&elf);
+    if (undefined) return err_set(e, ERR_INTERNAL, "library", "kernel %s refers to %s", k->name, undefined);
+    return true;
+}
+
+static bool same_code(const tune_library_kernel *a, const tune_library_kernel *b) {
+    return a->object_size == b->object_size && memcmp(a->object, b->object, a->object_size) == 0 &&
+           strcmp(a->symbol_main, b->symbol_main) == 0;
+}
+
+/* (op, rank) ascending; kernels of equal rank stay in the caller's order. Insertion sort: tens of rows. */
+static bool order_kernels(writing *w, err *e) {
+    const tune_library_content *content = w->content;
+    if (content->kernel_count < 1 || content->kernel_count > TUNE_MANIFEST_KERNELS_MAX)
+        return err_set(e, ERR_INTERNAL, "library", "a library of %d kernels", content->kernel_count);
+    w->count = content->kernel_count;
+    w->rows = calloc((size_t)w->count, sizeof *w->rows);
+    if (!w->rows) return err_memory(e, "library");
+    for (int i = 0; i < w->count; i++) {
+        const tune_library_kernel *k = &content->kernels[i];
+        int at = i;
+        if (!check_kernel(w, k, e)) return false;
+        for (int j = 0; j < i; j++)
+            if (strcmp(w->rows[j]->name, k->name) == 0 && !same_code(w->rows[j], k))
+                return err_set(e, ERR_INTERNAL, "library", "two kernels are called %s", k->name);
+        for (; at > 0; at--) {
+            const tune_library_kernel *before = w->rows[at - 1];
+            if (before->op < k->op || (before->op == k->op && before->rank <= k->rank)) break;
+            w->rows[at] = before;
+        }
+        w->rows[at] = k;
+    }
+    return true;
+}
+
+/* ---- Files ---- */
+
+static bool note_file(writing *w, const char *name, const void *data, size_t size, err *e) {
+    tune_manifest *m = &w->manifest;
+    tune_manifest_file *grown = realloc(m->files, (m->file_count + 1) * sizeof *grown);
+    if (!grown) return err_memory(e, "library");
+    m->files = grown;
+    tune_manifest_file *file = &m->files[m->file_count++];
+    *file = (tune_manifest_file){.size = (int64_t)size};
+    snprintf(file->path, sizeof file->path, "%s", name);
+    base_sha256_hex(data, size, file->sha256);
+    return true;
+}
+
+static bool put_file(writing *w, const char *name, const void *data, size_t size, err *e) {
+    char *path = base_path_join(w->folder, name);
+    if (!path) return err_memory(e, "library");
+    const bool ok = base_file_write(path, data, size, "library", e) && note_file(w, name, data, size, e);
+    free(path);
+    return ok;
+}
+
+/* Writes the buffer, and frees it in any case. */
+static bool put_text(writing *w, const char *name, base_buf *text, err *e) {
+    const bool ok = base_buf_ok(text, "library", e) && put_file(w, name, base_buf_string(text), text->size, e);
+    base_buf_free(text);
+    return ok;
+}
+
+/* ---- The parts ---- */
+
+static bool write_archive(writing *w, err *e) {
+    bool ok = false;
+    jit_object table = {0};
+    base_buf archive = {0};
+    char name[GEN_NAME_MAX + 32];
+    size_t members = 0;
+    tune_ar_member *member = calloc((size_t)w->count + 1, sizeof *member);
+    if (!member) return err_memory(e, "library");
+    if (!tune_table_make(w->problem, w->rows, w->count, &table, e)) goto done;
+    snprintf(member[0].name, sizeof member[0].name, "table.o");
+    member[0].bytes = table.bytes;
+    member[0].size = table.size;
+    members = 1;
+    for (int i = 0; i < w->count; i++) {
+        /* A kernel that serves two ranges is one member. Named by its bytes: short, unique, the same each time. */
+        const tune_manifest_kernel *row = &w->manifest.kernels[i];
+        size_t at = 1;
+        while (at < members && strcmp(member[at].name, row->object) != 0) at++;
+        if (at < members) continue;
+        snprintf(member[members].name, sizeof member[members].name, "%s", row->object);
+        member[members].bytes = w->rows[i]->object;
+        member[members].size = w->rows[i]->object_size;
+        members++;
+    }
+    if (!tune_ar_write(&archive, member, members, e)) goto done;
+    snprintf(name, sizeof name, "libnha_%s.a", w->problem->c_name);
+    ok = put_text(w, name, &archive, e);
+
+done:
+    base_buf_free(&archive);
+    jit_object_destroy(&table);
+    free(member);
+    return ok;
+}
+
+/* The shared library, where there is a cc that makes code for this architecture. */
+static bool write_shared(writing *w, bool *made, char note[256], err *e) {
+    bool ok = false;
+    char name[GEN_NAME_MAX + 32], *path = NULL, *bytes = NULL, cc[PATH_MAX];
+    size_t size;
+    jit_elf elf;
+    *made = false;
+    snprintf(name, sizeof name, "libnha_%s.so", w->problem->c_name);
+    if (!jit_elf_open(w->rows[0]->object, w->rows[0]->object_size, &elf, e)) return false;
+    if (elf.machine != jit_elf_host_machine()) {
+        snprintf(note, 256, "%s is left out: it is for another architecture than this machine's cc", name);
+        return true;
+    }
+    if (!tune_find_program("cc", cc, sizeof cc)) {
+        snprintf(note, 256, "%s is left out: there is no cc in PATH to link it", name);
+        return true;
+    }
+    if (!tune_link_shared(cc, w->folder, w->problem->c_name, e)) goto done;
+    path = base_path_join(w->folder, name);
+    if (!path) {
+        err_memory(e, "library");
+        goto done;
+    }
+    if (!base_file_read(path, SHARED_BYTES_MAX, &bytes, &size, "library", e)) goto done;
+    ok = *made = note_file(w, name, bytes, size, e);
+
+done:
+    free(path);
+    free(bytes);
+    return ok;
+}
+
+static bool write_sources(writing *w, err *e) {
+    char *folder = base_path_join(w->folder, "src");
+    bool ok = folder ? base_mkdirs(folder, "library", e) : err_memory(e, "library");
+    free(folder);
+    for (int i = 0; ok && i < w->count; i++) {
+        const char *name = w->manifest.kernels[i].source;
+        if (!tune_manifest_find(&w->manifest, name))
+            ok = put_file(w, name, w->rows[i]->source, strlen(w->rows[i]->source), e);
+    }
+    return ok;
+}
+
+static bool write_spec(writing *w, err *e) {
+    char *text = NULL;
+    size_t size;
+    FILE *stream = open_memstream(&text, &size);
+    if (!stream) return err_memory(e, "library");
+    gen_spec_write(stream, w->content->spec);
+    bool ok = fclose(stream) == 0 ? true : err_memory(e, "library");
+    ok = ok && put_file(w, "spec.yaml", text, size, e);
+    free(text);
+    return ok;
+}
+
+static bool write_texts(writing *w, bool shared, err *e) {
+    base_buf text = {0};
+    char name[GEN_NAME_MAX + 32];
+    const size_t journal_size = w->content->journal ? w->content->journal_size : 0;
+    bool ops[3] = {false};
+    for (int i = 0; i < w->count; i++) ops[w->rows[i]->op] = true;
+    tune_text_header(&text, w->problem, ops);
+    snprintf(name, sizeof name, "nha_%s.h", w->problem->c_name);
+    if (!put_text(w, name, &text, e)) return false;
+    tune_text_cmake(&text, w->problem, shared);
+    snprintf(name, sizeof name, "nha_%sConfig.cmake", w->problem->c_name);
+    if (!put_text(w, name, &text, e)) return false;
+    tune_text_pkgconfig(&text, w->problem);
+    snprintf(name, sizeof name, "nha_%s.pc", w->problem->c_name);
+    if (!put_text(w, name, &text, e)) return false;
+    if (!put_file(w, "tuning.jsonl", journal_size ? w->content->journal : "", journal_size, e)) return false;
+    return tune_report_write(&text, w->content, &w->manifest, e) ? put_text(w, "report.html", &text, e)
+                                                                 : (base_buf_free(&text), false);
+}
+
+/* ---- The manifest ---- */
+
+static bool fill_manifest(writing *w, err *e) {
+    tune_manifest *m = &w->manifest;
+    m->format = TUNE_MANIFEST_FORMAT;
+    m->abi = NHA_ABI_VERSION;
+    snprintf(m->nhac, sizeof m->nhac, "%s", NHA_VERSION);
+    snprintf(m->llvm, sizeof m->llvm, "%s", jit_llvm_version());
+    snprintf(m->triple, sizeof m->triple, "%s", w->rows[0]->isa->triple);
+    snprintf(m->name, sizeof m->name, "%s", w->problem->name);
+    snprintf(m->c_name, sizeof m->c_name, "%s", w->problem->c_name);
+    m->kernels = calloc((size_t)w->count, sizeof *m->kernels);
+    if (!m->kernels) return err_memory(e, "library");
+    m->kernel_count = (size_t)w->count;
+    for (int i = 0; i < w->count; i++) {
+        const tune_library_kernel *from = w->rows[i];
+        tune_manifest_kernel *to = &m->kernels[i];
+        *to = (tune_manifest_kernel){
+            .rank = from->rank,
+            .min_tasks = from->min_tasks,
+            .max_tasks = from->max_tasks,
+            .min_length = from->min_length,
+            .max_length = from->max_length,
+            .spills = from->spills,
+            .loop_spills = from->loop_spills,
+            .block_tokens = from->code.block_tokens,
+            .scratch_bytes = from->code.scratch_bytes,
+            .scratch_panel_bytes = from->code.scratch_panel_bytes,
+            .delta_cost = from->code.delta_cost,
+        };
+        snprintf(to->name, sizeof to->name, "%s", from->name);
+        snprintf(to->op, sizeof to->op, "%s", gen_op_name(from->op));
+        snprintf(to->isa, sizeof to->isa, "%s", from->isa->name);
+        snprintf(to->symbol_main, sizeof to->symbol_main, "%s", from->symbol_main);
+        snprintf(to->symbol_delta, sizeof to->symbol_delta, "%s", from->symbol_delta ? from->symbol_delta : "");
+        snprintf(to->symbol_scan, sizeof to->symbol_scan, "%s", from->symbol_scan ? from->symbol_scan : "");
+        base_sha256_hex(from->object, from->object_size, to->sha256);
+        snprintf(to->object, sizeof to->object, "k%.12s.o", to->sha256);
+        snprintf(to->source, sizeof to->source, "src/%s.ll", to->name);
+    }
+    return true;
+}
+
+static int by_path(const void *a, const void *b) {
+    return strcmp(((const tune_manifest_file *)a)->path, ((const tune_manifest_file *)b)->path);
+}
+
+static bool write_manifest(writing *w, err *e) {
+    base_buf text = {0};
+    qsort(w->manifest.files, w->manifest.file_count, sizeof *w->manifest.files, by_path);
+    tune_manifest_write(&text, &w->manifest);
+    return put_text(w, "manifest.yaml", &text, e);
+}
+
+bool tune_library_write(const char *parent, const tune_library_content *content, char note[256], err *e) {
+    writing w = {.content = content, .problem = &content->spec->problem};
+    char *path = NULL, unused[256];
+    bool ok = false, shared = false;
+    if (!note) note = unused;
+    note[0] = 0;
+    if (!order_kernels(&w, e) || !fill_manifest(&w, e)) goto done;
+    if (!base_mkdirs(parent, "library", e)) goto done;
+    path = base_path_join(parent, w.problem->name);
+    if (!path) {
+        err_memory(e, "library");
+        goto done;
+    }
+    if (!base_mkdir_beside(path, &w.folder, "library", e)) goto done;
+    ok = write_archive(&w, e) && write_shared(&w, &shared, note, e) && write_sources(&w, e) && write_spec(&w, e) &&
+         write_texts(&w, shared, e) && write_manifest(&w, e) && base_sync_tree(w.folder, "library", e) &&
+         base_publish(w.folder, path, "library", e);
+    if (!ok) base_remove(w.folder, "library", NULL);
+
+done:
+    tune_manifest_destroy(&w.manifest);
+    free(w.rows);
+    free(w.folder);
+    free(path);
+    return ok;
+}

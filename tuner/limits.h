@@ -1,0 +1,27 @@
+/* limits.h: what this machine's CPU can do at best, measured with generated loops in the same run as the kernels: the
+ * rate of fused multiply-adds, and the bandwidth of reading, and of updating in place, a working set of a given size.
+ */
+#ifndef TUNER_LIMITS_H
+#define TUNER_LIMITS_H
+
+#include "gen/cpu/isa.h"
+#include "tuner/measure.h"
+
+typedef enum tune_limit_kind {
+    TUNE_LIMIT_FMA,   /* independent accumulators in registers; the work is flops: 2 a multiply-add */
+    TUNE_LIMIT_READ,  /* every byte of the working set read once an iteration */
+    TUNE_LIMIT_UPDATE /* every byte read and written back once an iteration: 2 bytes moved for each byte of the set */
+} tune_limit_kind;
+
+typedef struct tune_limit tune_limit;
+
+/* `bytes`: the working set over all threads (rounded up to whole loop steps; ignored by FMA); `threads`: 1 and up, each
+ * on its own part. Errors: those of jit_compile and jit_load, ERR_MEMORY. */
+bool tune_limit_open(tune_limit_kind kind, const gen_isa *isa, size_t bytes, int threads, tune_limit **limit, err *e);
+void tune_limit_close(tune_limit *limit);
+/* Flops or bytes of one iteration of the subject. */
+double tune_limit_work(const tune_limit *limit);
+/* To be measured beside the kernels; borrows the limit. */
+tune_subject tune_limit_subject(tune_limit *limit);
+
+#endif

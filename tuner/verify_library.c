@@ -1,0 +1,134 @@
+/* verify_library.c: random cases on every kernel of a library, mixed cuts, and one long sequence. See verify.h.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "gen/cpu/isa.h"
+#include "tuner/verify_internal.h"
+
+/* Whether this machine runs the kernel, and the options allow it. */
+static bool wanted(const nha_kernel *kernel, int index, int op, const tune_verify_options *options) {
+    const gen_isa *most = options->isa ? gen_isa_find(options->isa) : NULL;
+    if (kernel->problem != index || kernel->op != op || kernel->kind != NHA_CPU)
+        return false;
+    if (kernel->cpu_features & ~nha_cpu_features())
+        return false;
+    if (most && (kernel->cpu_features & ~most->needs))
+        return false;
+    return !options->kernel || !strcmp(options->kernel, kernel->name);
+}
+
+static bool any_op(const tune_verify_options *options) {
+    return options->ops[NHA_PREFILL] || options->ops[NHA_DECODE];
+}
+
+static bool has_op(const nha_library *library, int index, int op, const tune_verify_options *options) {
+    if (any_op(options) && !options->ops[op])
+        return false;
+    for (int32_t i = 0; i < library->kernel_count; i++)
+        if (wanted(&library->kernels[i], index, op, options))
+            return true;
+    return false;
+}
+
+/* Sizes by which the shapes of random cases are chosen: the largest block of the op. */
+static int64_t largest_block(const nha_library *library, int index, const tune_verify_options *options) {
+    int64_t block = 8;
+    for (int32_t i = 0; i < library->kernel_count; i++) {
+        const nha_kernel *kernel = &library->kernels[i];
+        if (wanted(kernel, index, NHA_PREFILL, options) && kernel->cpu->block_tokens > block)
+            block = kernel->cpu->block_tokens;
+    }
+    return block;
+}
+
+/* A random cut of the sequences into prefill pieces and decode steps, by whatever kernels the library chooses. */
+static bool mixed_cuts(const nha_library *library, int index, const verify_truth *truth,
+                       const tune_verify_options *options, tune_random *r, tune_verify_report *report, err *e) {
+    enum { PIECES = 6 };
+    tune_cut cuts[PIECES];
+    char what[160] = "cut:";
+    size_t at = strlen(what);
+    for (int i = 0; i < PIECES; i++) {
+        bool decode = tune_random_between(r, 0, 2) == 0;
+        int64_t tokens = tune_random_between(r, 1, decode ? 4 : tune_random_between(r, 0, 1) ? 60 : 5);
+        cuts[i] = (tune_cut){decode ? NHA_DECODE : NHA_PREFILL, tokens};
+        at +=
+            (size_t)snprintf(what + at, sizeof what - at, " %s %lld", decode ? "decode" : "prefill", (long long)tokens);
+    }
+    tune_run_options run = {.problem = index,
+                            .threads = 1 + (int)tune_random_between(r, 0, 1),
+                            .isa = options->isa,
+                            .cuts = cuts,
+                            .cut_count = PIECES};
+    tune_result result;
+    if (!tune_host_run(library, &truth->test.problem, &truth->test.batch, &run, &result, e))
+        return false;
+    bool ok = verify_against_oracle(truth, &result, what, report, e);
+    tune_result_destroy(&result);
+    return ok;
+}
+
+/* One random case on all kernels of an op. */
+static bool random_case(const nha_library *library, int index, int op, const gen_problem *problem,
+                        const tune_verify_options *options, uint64_t seed, tune_verify_report *report, err *e) {
+    int threads = options->threads > 0 ? options->threads : 2;
+    double flops = options->flops > 0 ? options->flops : 2e8;
+    bool both =
+        !options->kernel && has_op(library, index, NHA_PREFILL, options) && has_op(library, index, NHA_DECODE, options);
+    tune_random r = {seed};
+    tune_case_spec spec;
+    verify_truth truth;
+    tune_case_random(problem, seed, op == NHA_DECODE ? 8 : largest_block(library, index, options), flops, &spec);
+    if (op == NHA_DECODE)
+        spec.memory = false; /* starts from a cache or from nothing */
+    if (!verify_truth_create(problem, &spec, threads, &truth, e))
+        return false;
+    verify_effort effort = {.fence = options->fence};
+    effort.layout = (int)tune_random_between(&r, 0, VERIFY_LAYOUTS - 1);
+    effort.threads = tune_random_between(&r, 0, 1) ? threads : 1;
+    effort.company = tune_random_between(&r, 0, 1);
+    effort.divided = true;
+    effort.cuts = tune_random_between(&r, 0, 2) == 0;
+    bool ok = true;
+    for (int32_t i = 0; ok && i < library->kernel_count; i++)
+        if (wanted(&library->kernels[i], index, op, options))
+            ok = verify_case(library, index, op, library->kernels[i].name, NULL, &truth, &effort, report, e);
+    if (ok && both)
+        ok = mixed_cuts(library, index, &truth, options, &r, report, e);
+    verify_truth_destroy(&truth);
+    return ok;
+}
+
+bool tune_verify_library(const nha_library *library, int index, const gen_problem *problem,
+                         const tune_verify_options *options, tune_verify_report *report, err *e) {
+    if (options->isa && !gen_isa_find(options->isa))
+        return err_set(e, ERR_USAGE, "verify", "there is no ISA %s", options->isa);
+    if (!has_op(library, index, NHA_PREFILL, options) && !has_op(library, index, NHA_DECODE, options))
+        return err_set(e, ERR_MISSING, "verify", "the library has no kernel of these that this machine runs");
+    for (int64_t i = 0; i < options->cases; i++)
+        for (int op = NHA_PREFILL; op <= NHA_DECODE; op++)
+            if (has_op(library, index, op, options) &&
+                !random_case(library, index, op, problem, options, options->seed + (uint64_t)i, report, e))
+                return false;
+    return true;
+}
+
+bool tune_verify_long(const nha_library *library, int index, const gen_problem *problem, int64_t tokens, int threads,
+                      uint64_t seed, tune_verify_report *report, err *e) {
+    tune_case_spec spec = {.seed = seed, .sequences = 1, .length = {tokens}, .gates = TUNE_GATES_SLOW};
+    tune_run_options options = {.problem = index, .threads = threads};
+    tune_result result;
+    verify_truth truth;
+    if (!verify_truth_create(problem, &spec, threads, &truth, e))
+        return false;
+    bool ok = tune_host_run(library, problem, &truth.test.batch, &options, &result, e);
+    if (ok) {
+        if (report)
+            report->cases++;
+        ok = verify_against_oracle(&truth, &result, "a long sequence", report, e);
+        tune_result_destroy(&result);
+    }
+    verify_truth_destroy(&truth);
+    return ok;
+}

@@ -1,0 +1,18 @@
+/* work.h: what a call moves and computes, by the definition (DESIGN section 7), not by what a kernel does. */
+#ifndef TUNER_WORK_H
+#define TUNER_WORK_H
+
+#include "gen/spec.h"
+
+typedef struct tune_work {
+    double flops;
+    double read_bytes;   /* read, or written, once */
+    double update_bytes; /* of what is read and written back in place: both directions counted */
+} tune_work;
+
+/* Work of one call. Prefill: from nothing, with lse and the memory as outputs. Decode: shape->tokens steps of every
+ * sequence, each at `context` tokens seen. flops: per token and query head 2M(K+V) + 2 min(W,t+1)(K+V), per absorbed
+ * token and kv head 2M(K+V). */
+tune_work tune_work_of(const gen_problem *problem, const gen_shape *shape, int64_t context);
+
+#endif

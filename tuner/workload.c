@@ -1,0 +1,400 @@
+/* workload.c: see workload.h. A workload holds `sets` copies of everything a call touches; iteration i of any runner
+ * uses set i mod sets, so that small problems are not timed from a cache that no real decode would find warm. */
+#include "tuner/workload.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tuner/convert.h"
+#include "tuner/host_run.h"
+
+enum { PATTERN = 1 << 16, SETS_MIN = 4, SETS_MAX = 64, ALIGN = 256 };
+/* Steps a decode may take before a bounded ring is full and the caches are set back. */
+enum { BOUNDED_STEPS = 1024 };
+
+typedef enum field { Q, K, V, GATE, S, RQ, RK, O, LSE, FIELDS } field;
+
+typedef struct tensor_shape {
+    bool used;
+    int64_t heads, dim;
+    int dtype;
+} tensor_shape;
+
+struct tune_workload {
+    const gen_problem *problem;
+    gen_shape shape;
+    int sets;
+    size_t set_bytes;
+    tensor_shape tensors[FIELDS];
+    char *data[FIELDS];         /* sets * batch * tokens * heads * dim elements */
+    size_t field_bytes[FIELDS]; /* of one set */
+    float *hk, *hv;             /* prefill: memory after the last step, one for all sets */
+    char *pools;                /* decode: sets * pool_bytes */
+    size_t pool_bytes;
+    nha_cache_format format;
+    int64_t context;
+    bool bounded;  /* the ring is smaller than R */
+    int64_t *used; /* decode: steps taken by each set */
+};
+
+struct tune_runner {
+    tune_workload *workload;
+    const nha_library *library;
+    nha_plan *plan;
+    void *workspace;
+    size_t workspace_bytes;
+    int64_t next; /* iterations run so far: picks the set */
+};
+
+static const nha_device host = {.kind = NHA_CPU};
+
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static void describe(const gen_problem *problem, tensor_shape t[FIELDS]) {
+    const nha_problem *p = &problem->nha;
+    bool rope = p->rope == NHA_ROPE_GIVEN, gate = p->slots > 0;
+    t[Q] = (tensor_shape){true, p->heads_q, p->head_dim_qk, p->dtype};
+    t[K] = (tensor_shape){true, p->heads_kv, p->head_dim_qk, p->dtype};
+    t[V] = (tensor_shape){true, p->heads_kv, p->head_dim_v, p->dtype};
+    t[GATE] = (tensor_shape){gate, p->heads_kv, p->slots, p->gate_dtype};
+    t[S] = (tensor_shape){gate && p->gate_s_given, p->heads_kv, p->slots, p->gate_dtype};
+    t[RQ] = (tensor_shape){rope, p->heads_q, p->head_dim_qk, p->dtype};
+    t[RK] = (tensor_shape){rope, p->heads_kv, p->head_dim_qk, p->dtype};
+    t[O] = (tensor_shape){true, p->heads_q, p->head_dim_v, p->dtype};
+    t[LSE] = (tensor_shape){true, p->heads_q, 1, NHA_F32};
+}
+
+static double uniform(uint64_t *state) { /* splitmix64, in (0, 1] */
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return ((double)((z ^ z >> 31) >> 11) + 1) * 0x1p-53;
+}
+
+/* Values as models have them: q, k, v normal; gate logits around 2, so that a slot forgets 1-2% a token at normalizer
+ * 8; log gates alike; s in (0, 1). A pattern of 65536 values is repeated: timing does not depend on more. */
+static bool fill(void *data, size_t bytes, field which, const nha_problem *p, int dtype) {
+    size_t element = (size_t)gen_dtype_bytes(dtype), block = PATTERN * element;
+    char *pattern = malloc(block);
+    if (!pattern)
+        return false;
+    uint64_t state = 77 + (uint64_t)which;
+    for (int64_t i = 0; i < PATTERN; i++) {
+        double u = uniform(&state), normal = sqrt(-2 * log(u)) * cos(6.283185307179586 * uniform(&state));
+        double value = normal;
+        if (which == S)
+            value = u;
+        if (which == GATE)
+            value = p->gate_input == NHA_GATE_LOGIT ? 2 + normal : -0.02 * fabs(normal);
+        tune_store(pattern, dtype, i, value);
+    }
+    for (size_t at = 0; at < bytes; at += block)
+        memcpy((char *)data + at, pattern, bytes - at < block ? bytes - at : block);
+    free(pattern);
+    return true;
+}
+
+static size_t rounded(size_t bytes) {
+    return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* Sets every row of a set's pool to the starting cache: random memory and ring, position `context`. */
+static bool reset_pool(tune_workload *w, const nha_library *library, int set, err *e) {
+    const nha_problem *p = &w->problem->nha;
+    nha_error error;
+    bool ok = false;
+    nha_cache_image image;
+    NHA_INIT(image);
+    image.pos = w->context;
+    image.tokens = smaller(w->context, w->format.ring);
+    size_t tokens = (size_t)image.tokens * (size_t)p->heads_kv;
+    size_t memory_k = (size_t)p->heads_kv * (size_t)p->slots * (size_t)p->head_dim_qk * 4;
+    size_t memory_v = (size_t)p->heads_kv * (size_t)p->slots * (size_t)p->head_dim_v * 4;
+    struct {
+        void **place;
+        size_t bytes;
+        field as;
+        int dtype;
+        bool used;
+    } parts[] = {{(void **)&image.hk, memory_k, V, NHA_F32, p->slots > 0},
+                 {(void **)&image.hv, memory_v, V, NHA_F32, p->slots > 0},
+                 {&image.k, tokens * (size_t)p->head_dim_qk * (size_t)gen_dtype_bytes(p->dtype), K, p->dtype, true},
+                 {&image.v, tokens * (size_t)p->head_dim_v * (size_t)gen_dtype_bytes(p->dtype), V, p->dtype, true},
+                 {&image.gate, tokens * (size_t)p->slots * (size_t)gen_dtype_bytes(p->gate_dtype), GATE, p->gate_dtype,
+                  p->slots > 0},
+                 {&image.s, tokens * (size_t)p->slots * (size_t)gen_dtype_bytes(p->gate_dtype), S, p->gate_dtype,
+                  w->tensors[S].used},
+                 {&image.rk, tokens * (size_t)p->head_dim_qk * (size_t)gen_dtype_bytes(p->dtype), K, p->dtype,
+                  w->tensors[RK].used}};
+    size_t count = sizeof parts / sizeof *parts;
+    int32_t *rows = malloc((size_t)w->shape.batch * 2 * sizeof *rows);
+    if (!rows)
+        goto done;
+    for (size_t i = 0; i < count; i++) {
+        if (!parts[i].used)
+            continue;
+        *parts[i].place = malloc(parts[i].bytes + 1);
+        if (!*parts[i].place || !fill(*parts[i].place, parts[i].bytes, parts[i].as, p, parts[i].dtype))
+            goto done;
+    }
+    char *pool = w->pools + (size_t)set * w->pool_bytes;
+    for (int32_t r = 0; r < (int32_t)w->shape.batch; r++) {
+        rows[r] = 0;
+        rows[w->shape.batch + r] = r;
+    }
+    int64_t others = w->shape.batch - 1;
+    if (nha_cache_import(library, 0, host, &w->format, pool, 0, &image, NULL, &error) != NHA_OK ||
+        (others > 0 && nha_cache_copy(library, 0, host, &w->format, pool, rows + w->shape.batch + 1, pool, rows, others,
+                                      NULL, &error) != NHA_OK)) {
+        tune_nha_error(e, "run", &error);
+        goto done;
+    }
+    w->used[set] = 0;
+    ok = true;
+done:
+    for (size_t i = 0; i < count; i++)
+        free(*parts[i].place);
+    free(rows);
+    return ok ? true : err_memory(e, "run");
+}
+
+/* Position to decode at, and with it the format of the caches: R tokens if the pool then fits into `room` bytes, else
+ * as many as do. */
+static bool choose_context(tune_workload *w, const nha_library *library, double room, err *e) {
+    nha_error error;
+    w->format.struct_size = sizeof w->format;
+    int64_t bound = 0;
+    for (int attempt = 0; attempt < 64; attempt++) {
+        NHA_INIT(w->format);
+        if (nha_cache_describe(library, 0, host, bound, &w->format, &error) != NHA_OK) {
+            if (error.status != NHA_OUT_OF_MEMORY && error.status != NHA_INVALID_ARGUMENT)
+                return tune_nha_error(e, "run", &error);
+        } else if ((double)w->format.row_bytes * (double)w->shape.batch <= room) {
+            w->bounded = bound > 0 && w->format.tokens < w->format.ring;
+            w->context = w->bounded ? bound - BOUNDED_STEPS * w->shape.tokens : w->format.ring;
+            return true;
+        }
+        int64_t most = BOUNDED_STEPS * w->shape.tokens;
+        int64_t context = bound == 0 ? smaller(w->problem->ring, (int64_t)1 << 24) : (bound - most) / 2;
+        if (context < 1)
+            break;
+        bound = context + most;
+    }
+    return err_set(e, ERR_INPUT, "run", "the caches of a batch of %lld do not fit in memory; take a smaller batch",
+                   (long long)w->shape.batch);
+}
+
+static double memory_room(void) {
+    return 0.5 * (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+}
+
+bool tune_workload_open(const gen_problem *problem, const gen_shape *shape, const nha_library *library,
+                        size_t cold_bytes, tune_workload **workload, err *e) {
+    *workload = NULL;
+    tune_workload *w = calloc(1, sizeof *w);
+    if (!w)
+        return err_memory(e, "run");
+    w->problem = problem;
+    w->shape = *shape;
+    bool decode = shape->op == NHA_DECODE;
+    describe(problem, w->tensors);
+    double room = memory_room(), total = 0;
+    for (int f = 0; f < FIELDS; f++) {
+        if (!w->tensors[f].used)
+            continue;
+        double bytes = (double)shape->batch * (double)shape->tokens * (double)w->tensors[f].heads *
+                       (double)w->tensors[f].dim * gen_dtype_bytes(w->tensors[f].dtype);
+        total += bytes + ALIGN;
+        if (total <= room)
+            w->field_bytes[f] = rounded((size_t)bytes);
+    }
+    if (shape->batch > INT32_MAX / 4 || total > room) {
+        err_set(e, ERR_INPUT, "run",
+                "batch %lld x %lld tokens needs %.1f GB of memory, more than the %.1f GB that may be used",
+                (long long)shape->batch, (long long)shape->tokens, total / 1e9, room / 1e9);
+        goto failed;
+    }
+    if (decode) {
+        if (!choose_context(w, library, room - total, e))
+            goto failed;
+        w->pool_bytes = rounded((size_t)w->format.row_bytes * (size_t)shape->batch);
+    }
+    w->set_bytes = w->pool_bytes + (size_t)total;
+    w->sets = 1;
+    if (decode) {
+        size_t cold = (cold_bytes + w->set_bytes - 1) / w->set_bytes, fit = (size_t)(room / (double)w->set_bytes);
+        size_t sets = cold < SETS_MIN ? SETS_MIN : cold > SETS_MAX ? SETS_MAX : cold;
+        w->sets = (int)(sets <= fit ? sets : fit > 0 ? fit : 1);
+    }
+    w->used = calloc((size_t)w->sets, sizeof *w->used);
+    if (!w->used)
+        goto memory;
+    for (int f = 0; f < FIELDS; f++) {
+        if (!w->tensors[f].used)
+            continue;
+        size_t bytes = w->field_bytes[f] * (size_t)w->sets;
+        w->data[f] = aligned_alloc(ALIGN, bytes ? bytes : ALIGN);
+        if (!w->data[f] || !fill(w->data[f], bytes, (field)f, &problem->nha, w->tensors[f].dtype))
+            goto memory;
+    }
+    if (!decode && problem->nha.slots > 0) {
+        size_t rows = (size_t)shape->batch * (size_t)problem->nha.heads_kv * (size_t)problem->nha.slots;
+        w->hk = calloc(rows * (size_t)problem->nha.head_dim_qk, sizeof *w->hk);
+        w->hv = calloc(rows * (size_t)problem->nha.head_dim_v, sizeof *w->hv);
+        if (!w->hk || !w->hv)
+            goto memory;
+    }
+    if (decode) {
+        w->pools = aligned_alloc(ALIGN, w->pool_bytes * (size_t)w->sets);
+        if (!w->pools)
+            goto memory;
+        memset(w->pools, 0, w->pool_bytes * (size_t)w->sets);
+        for (int s = 0; s < w->sets; s++)
+            if (!reset_pool(w, library, s, e))
+                goto failed;
+    }
+    *workload = w;
+    return true;
+memory:
+    err_memory(e, "run");
+failed:
+    tune_workload_close(w);
+    return false;
+}
+
+void tune_workload_close(tune_workload *w) {
+    if (!w)
+        return;
+    for (int f = 0; f < FIELDS; f++)
+        free(w->data[f]);
+    free(w->hk);
+    free(w->hv);
+    free(w->pools);
+    free(w->used);
+    free(w);
+}
+
+size_t tune_workload_bytes(const tune_workload *w) {
+    return w->set_bytes * (size_t)w->sets;
+}
+
+int64_t tune_workload_context(const tune_workload *w) {
+    return w->context;
+}
+
+/* ---- Runners ---- */
+
+bool tune_runner_open(tune_workload *w, const nha_library *library, const char *kernel, const char *isa, int threads,
+                      tune_runner **runner, err *e) {
+    *runner = NULL;
+    tune_runner *r = calloc(1, sizeof *r);
+    if (!r)
+        return err_memory(e, "run");
+    r->workload = w;
+    r->library = library;
+    bool decode = w->shape.op == NHA_DECODE;
+    nha_error error;
+    nha_plan_options o;
+    NHA_INIT(o);
+    o.op = w->shape.op;
+    o.device = host;
+    o.threads = threads;
+    o.max_sequences = w->shape.batch;
+    o.max_length = decode ? 1 : w->shape.tokens;
+    o.cache_tokens = decode ? w->format.tokens : 0;
+    o.kernel = kernel;
+    o.isa = isa;
+    if (nha_plan_create(library, &o, &r->plan, &error) != NHA_OK) {
+        tune_nha_error(e, "run", &error);
+        goto failed;
+    }
+    r->workspace_bytes = rounded(nha_plan_workspace(r->plan) + 1);
+    r->workspace = aligned_alloc(NHA_WORKSPACE_ALIGN, r->workspace_bytes);
+    if (!r->workspace) {
+        err_memory(e, "run");
+        goto failed;
+    }
+    memset(r->workspace, 0, r->workspace_bytes); /* pages are there before the clock runs */
+    *runner = r;
+    return true;
+failed:
+    tune_runner_close(r);
+    return false;
+}
+
+void tune_runner_close(tune_runner *r) {
+    if (!r)
+        return;
+    nha_plan_destroy(r->plan);
+    free(r->workspace);
+    free(r);
+}
+
+const char *tune_runner_kernel(const tune_runner *r) {
+    return nha_plan_kernel(r->plan);
+}
+
+int64_t tune_runner_max_iterations(const tune_runner *r) {
+    return r->workload->bounded ? (int64_t)BOUNDED_STEPS * r->workload->sets : 0;
+}
+
+static nha_tensor view(const tune_workload *w, field f, int set, int64_t token) {
+    if (!w->tensors[f].used)
+        return (nha_tensor){0};
+    int64_t head = w->tensors[f].dim, step = w->tensors[f].heads * head;
+    char *base = w->data[f] + (size_t)set * w->field_bytes[f];
+    return (nha_tensor){.data = base + token * step * gen_dtype_bytes(w->tensors[f].dtype),
+                        .stride_batch = w->shape.tokens * step,
+                        .stride_token = step,
+                        .stride_head = head};
+}
+
+static void fill_args(const tune_workload *w, int set, int64_t token, nha_args *a) {
+    bool decode = w->shape.op == NHA_DECODE;
+    *a = (nha_args){.struct_size = sizeof *a, .sequences = w->shape.batch, .tokens = decode ? 1 : w->shape.tokens};
+    nha_tensor *to[FIELDS] = {&a->q, &a->k, &a->v, &a->gate, &a->s, &a->rq, &a->rk, &a->o, &a->lse};
+    for (int f = 0; f < FIELDS; f++)
+        *to[f] = view(w, (field)f, set, token);
+    a->hk = w->hk;
+    a->hv = w->hv;
+    a->cache = decode ? w->pools + (size_t)set * w->pool_bytes : NULL;
+}
+
+static bool run(void *context, int64_t iterations, err *e) {
+    tune_runner *r = context;
+    tune_workload *w = r->workload;
+    int64_t steps = w->shape.op == NHA_DECODE ? w->shape.tokens : 1;
+    for (int64_t i = 0; i < iterations; i++) {
+        int set = (int)(r->next++ % w->sets);
+        for (int64_t t = 0; t < steps; t++) {
+            nha_args args;
+            nha_error error;
+            fill_args(w, set, t, &args);
+            if (nha_execute(r->plan, &args, r->workspace, r->workspace_bytes, NULL, &error) != NHA_OK)
+                return tune_nha_error(e, "run", &error);
+        }
+        w->used[set] += steps;
+    }
+    return true;
+}
+
+/* Sets a bounded ring back before it overflows. */
+static bool ready(void *context, int64_t iterations, err *e) {
+    tune_runner *r = context;
+    tune_workload *w = r->workload;
+    if (!w->bounded)
+        return true;
+    int64_t more = (iterations / w->sets + 1) * w->shape.tokens;
+    for (int s = 0; s < w->sets; s++)
+        if (w->used[s] + more > BOUNDED_STEPS * w->shape.tokens && !reset_pool(w, r->library, s, e))
+            return false;
+    return true;
+}
+
+tune_subject tune_runner_subject(tune_runner *r) {
+    return (tune_subject){.run = run, .ready = ready, .context = r};
+}
