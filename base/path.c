@@ -196,7 +196,8 @@ void base_sweep_beside(const char *path) {
         int end = 0;
         long pid;
         unsigned count;
-        if (sscanf(entry->d_name, ".nhac-%ld-%u.tmp%n", &pid, &count, &end) != 2 || !end || entry->d_name[end]) continue;
+        int fields = sscanf(entry->d_name, ".nhac-%ld-%u.tmp%n", &pid, &count, &end);
+        if (fields != 2 || !end || entry->d_name[end]) continue;
         if (fstatat(dirfd(folder), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) < 0) continue;
         if (info.st_mtime > time(NULL) - 3600) continue;
         char *leftover = base_path_join(name, entry->d_name);

@@ -6,7 +6,7 @@
 #include "base/nearest.h"
 #include "cli/options.h"
 #include "tuner/bench.h"
-#include "tuner/library.h"
+#include "tuner/explain.h"
 
 static bool print_json(const tune_bench_row *r, const gen_problem *problem, const char *device, err *e) {
     base_buf out = {0};
@@ -66,25 +66,14 @@ typedef struct request {
 /* Ops to time, by bits; a kernel's name decides its op. */
 static bool choose_ops(const request *q, const tune_library *library, bool ops[3], err *e) {
     static const char *const names[] = {"prefill", "decode", "backward"};
-    const tune_manifest *m = &library->manifest;
-    const char *kernels[256];
-    size_t count = 0;
     const char *op = q->op;
     if (q->kernel) {
-        for (size_t i = 0; i < m->kernel_count; i++) {
-            if (count < 256)
-                kernels[count++] = m->kernels[i].name;
-            if (strcmp(q->kernel, m->kernels[i].name) != 0)
-                continue;
-            if (op && strcmp(op, m->kernels[i].op) != 0)
-                return err_set(e, ERR_USAGE, "usage", "kernel %s is for %s", q->kernel, m->kernels[i].op);
-            op = m->kernels[i].op;
-            count = 0;
-            break;
-        }
-        if (count || !op)
-            return err_set(e, ERR_USAGE, "usage", "the library has no kernel %s; did you mean %s?", q->kernel,
-                           count ? base_nearest(q->kernel, kernels, count) : "another");
+        const tune_manifest_kernel *k = tune_explain_find(library, q->kernel, e);
+        if (!k)
+            return false;
+        if (op && strcmp(op, k->op) != 0)
+            return err_set(e, ERR_USAGE, "usage", "kernel %s is for %s", q->kernel, k->op);
+        op = k->op;
     }
     bool known = !op;
     for (int i = 0; i < 3; i++) {

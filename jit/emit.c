@@ -108,6 +108,14 @@ static char *copy_message(char *message) {
     return copy;
 }
 
+bool jit_verify(LLVMModuleRef module, err *e) {
+    char *message = NULL;
+    if (LLVMVerifyModule(module, LLVMReturnStatusAction, &message))
+        return fail(e, "the module is not valid LLVM IR", copy_message(message));
+    LLVMDisposeMessage(message);
+    return true;
+}
+
 bool jit_emit(LLVMModuleRef module, const gen_isa *isa, LLVMCodeGenFileType type, jit_emitted *out, err *e) {
     bool ok = false;
     char *message = NULL;
@@ -136,13 +144,6 @@ bool jit_emit(LLVMModuleRef module, const gen_isa *isa, LLVMCodeGenFileType type
         err_set(e, ERR_MISSING, "compile", "LLVM has no code generator for %s", isa->triple);
         goto done;
     }
-    if (LLVMVerifyModule(module, LLVMReturnStatusAction, &message)) {
-        fail(e, "the module is not valid LLVM IR", copy_message(message));
-        message = NULL;
-        goto done;
-    }
-    LLVMDisposeMessage(message);
-    message = NULL;
     copy = LLVMCloneModule(module); /* the code generator rewrites the IR it is given */
     LLVMSetTarget(copy, isa->triple);
     layout = LLVMCreateTargetDataLayout(machine);

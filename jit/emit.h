@@ -17,7 +17,10 @@ typedef struct jit_emitted {
     int spills, loop_spills; /* as in jit_object */
 } jit_emitted;
 
-/* Verifies a copy of the module and generates code for the isa. The module is not changed; its context's diagnostic
+/* Whether the module is valid; LLVM's other functions may crash if it is not. Errors: ERR_COMPILE with LLVM's text in
+ * the log. */
+bool jit_verify(LLVMModuleRef module, err *e);
+/* Generates code for the isa from a copy of a verified module. The module is not changed; its context's diagnostic
  * handler is replaced for the time of the call. Errors: ERR_COMPILE with LLVM's text in the log, ERR_MISSING if this
  * LLVM lacks the target. */
 bool jit_emit(LLVMModuleRef module, const gen_isa *isa, LLVMCodeGenFileType type, jit_emitted *out, err *e);

@@ -6,13 +6,11 @@
 
 enum { ROW_ALIGN = NHA_WORKSPACE_ALIGN, PART_ALIGN = 64 };
 
-int64_t nhr_ring(const nha_problem *p)
-{
+int64_t nhr_ring(const nha_problem *p) {
     return p->slots ? nhr_max(p->slot_lag, p->window) : p->window;
 }
 
-bool nhr_cache_layout(const nha_problem *p, int64_t ring_tokens, nha_cpu_cache *c)
-{
+bool nhr_cache_layout(const nha_problem *p, int64_t ring_tokens, nha_cpu_cache *c) {
     int64_t h = p->heads_kv, element = nhr_dtype_bytes(p->dtype), gate = nhr_dtype_bytes(p->gate_dtype);
     int64_t at = PART_ALIGN, rows; /* rows = H * ring_tokens of each ring */
     memset(c, 0, sizeof *c);
@@ -37,8 +35,7 @@ bool nhr_cache_layout(const nha_problem *p, int64_t ring_tokens, nha_cpu_cache *
 }
 
 nha_status nha_cache_describe(const nha_library *library, int32_t i, nha_device device, int64_t max_tokens,
-                              nha_cache_format *format, nha_error *error)
-{
+                              nha_cache_format *format, nha_error *error) {
     const nha_problem *problem;
     nha_status status = nhr_problem_find(library, i, &problem, error);
     if (status || (status = nhr_check_device(device, error))) return status;
@@ -59,8 +56,7 @@ nha_status nha_cache_describe(const nha_library *library, int32_t i, nha_device 
 
 /* What every function on a pool begins with; fills the layout with its pool. */
 static nha_status open_pool(const nha_library *library, int32_t i, nha_device device, const nha_cache_format *format,
-                            const void *pool, const nha_problem **problem, nha_cpu_cache *layout, nha_error *error)
-{
+                            const void *pool, const nha_problem **problem, nha_cpu_cache *layout, nha_error *error) {
     nha_status status = nhr_problem_find(library, i, problem, error);
     if (status || (status = nhr_check_device(device, error))) return status;
     if (!format) return nhr_fail(error, NHA_INVALID_ARGUMENT, "format is NULL");
@@ -76,8 +72,7 @@ static nha_status open_pool(const nha_library *library, int32_t i, nha_device de
     return NHA_OK;
 }
 
-static nha_status check_rows(const char *name, const int32_t *rows, int64_t count, nha_error *error)
-{
+static nha_status check_rows(const char *name, const int32_t *rows, int64_t count, nha_error *error) {
     if (count < 0) return nhr_fail(error, NHA_INVALID_ARGUMENT, "count is negative");
     for (int64_t c = 0; rows && c < count; c++)
         if (rows[c] < 0)
@@ -87,22 +82,19 @@ static nha_status check_rows(const char *name, const int32_t *rows, int64_t coun
 }
 
 nha_status nha_cache_reset(const nha_library *library, int32_t i, nha_device device, const nha_cache_format *format,
-                           void *pool, const int32_t *rows, int64_t count, void *stream, nha_error *error)
-{
+                           void *pool, const int32_t *rows, int64_t count, void *stream, nha_error *error) {
     (void)stream;
     const nha_problem *problem;
     nha_cpu_cache c;
     nha_status status = open_pool(library, i, device, format, pool, &problem, &c, error);
     if (status || (status = check_rows("rows", rows, count, error))) return status;
-    for (int64_t j = 0; j < count; j++)
-        memset(c.pool + (rows ? rows[j] : j) * c.row_bytes, 0, (size_t)c.row_bytes);
+    for (int64_t j = 0; j < count; j++) memset(c.pool + (rows ? rows[j] : j) * c.row_bytes, 0, (size_t)c.row_bytes);
     return nhr_ok(error);
 }
 
 nha_status nha_cache_copy(const nha_library *library, int32_t i, nha_device device, const nha_cache_format *format,
                           void *to_pool, const int32_t *to, const void *from_pool, const int32_t *from, int64_t count,
-                          void *stream, nha_error *error)
-{
+                          void *stream, nha_error *error) {
     (void)stream;
     const nha_problem *problem;
     nha_cpu_cache target, source;
@@ -133,8 +125,7 @@ enum { STREAMS = 5 };
 
 /* Fills the streams that the problem has; returns their number. */
 static int list_streams(const nha_problem *p, const nha_cpu_cache *c, const nha_cache_image *image,
-                        struct stream out[STREAMS])
-{
+                        struct stream out[STREAMS]) {
     int64_t element = nhr_dtype_bytes(p->dtype), gate = nhr_dtype_bytes(p->gate_dtype);
     int n = 0;
     out[n++] = (struct stream){"k", c->k_offset, p->head_dim_qk * element, image->k};
@@ -147,8 +138,7 @@ static int list_streams(const nha_problem *p, const nha_cpu_cache *c, const nha_
 
 /* Checks an image against a cache of `pos` tokens. */
 static nha_status check_image(const nha_problem *p, const nha_cache_image *image, int64_t pos,
-                              const struct stream *streams, int count, nha_error *error)
-{
+                              const struct stream *streams, int count, nha_error *error) {
     int64_t need = nhr_min(nhr_ring(p), pos), bytes;
     if (image->tokens < need)
         return nhr_fail(error, NHA_INVALID_ARGUMENT, "image.tokens is %lld, the cache at position %lld needs %lld",
@@ -165,27 +155,23 @@ static nha_status check_image(const nha_problem *p, const nha_cache_image *image
 }
 
 /* Token j of kv head h: where it stands in a ring and in an array. */
-static char *in_ring(const nha_cpu_cache *c, int64_t row, const struct stream *s, int64_t h, int64_t j)
-{
+static char *in_ring(const nha_cpu_cache *c, int64_t row, const struct stream *s, int64_t h, int64_t j) {
     return c->pool + row * c->row_bytes + s->offset + (h * c->ring_tokens + j % c->ring_tokens) * s->bytes;
 }
 
-static char *in_array(const nha_problem *p, const nha_cache_image *image, int64_t pos, const struct stream *s, int64_t h,
-                      int64_t j)
-{
+static char *in_array(const nha_problem *p, const nha_cache_image *image, int64_t pos, const struct stream *s,
+                      int64_t h, int64_t j) {
     return s->array + ((image->tokens - (pos - j)) * p->heads_kv + h) * s->bytes;
 }
 
 /* Memory of head h in a row: hk [K,Mp], hv [M,Vp]. */
-static float *row_memory(const nha_problem *p, const nha_cpu_cache *c, int64_t row, int64_t h)
-{
+static float *row_memory(const nha_problem *p, const nha_cpu_cache *c, int64_t row, int64_t h) {
     char *memory = c->pool + row * c->row_bytes + c->memory_offset;
     return (float *)(void *)memory + h * NHA_CPU_MEMORY_FLOATS(p->head_dim_qk, p->head_dim_v, p->slots);
 }
 
 nha_status nha_cache_position(const nha_library *library, int32_t i, nha_device device, const nha_cache_format *format,
-                              const void *pool, int32_t row, int64_t *pos, void *stream, nha_error *error)
-{
+                              const void *pool, int32_t row, int64_t *pos, void *stream, nha_error *error) {
     (void)stream;
     const nha_problem *problem;
     nha_cpu_cache c;
@@ -197,8 +183,7 @@ nha_status nha_cache_position(const nha_library *library, int32_t i, nha_device 
 }
 
 nha_status nha_cache_export(const nha_library *library, int32_t i, nha_device device, const nha_cache_format *format,
-                            const void *pool, int32_t row, nha_cache_image *image, void *stream, nha_error *error)
-{
+                            const void *pool, int32_t row, nha_cache_image *image, void *stream, nha_error *error) {
     (void)stream;
     const nha_problem *p;
     nha_cpu_cache c;
@@ -207,8 +192,7 @@ nha_status nha_cache_export(const nha_library *library, int32_t i, nha_device de
     if (!image) return nhr_fail(error, NHA_INVALID_ARGUMENT, "image is NULL");
     if ((status = nhr_check_struct("image", image, image->struct_size, sizeof *image, error))) return status;
     int64_t pos = *nhr_row_pos(&c, row);
-    if (pos < 0 || pos > NHR_POS_MAX)
-        return nhr_fail(error, NHA_BAD_DATA, "row %d holds no cache: was it reset?", row);
+    if (pos < 0 || pos > NHR_POS_MAX) return nhr_fail(error, NHA_BAD_DATA, "row %d holds no cache: was it reset?", row);
     struct stream streams[STREAMS];
     int count = list_streams(p, &c, image, streams);
     if ((status = check_image(p, image, pos, streams, count, error))) return status;
@@ -234,8 +218,7 @@ nha_status nha_cache_export(const nha_library *library, int32_t i, nha_device de
 }
 
 nha_status nha_cache_import(const nha_library *library, int32_t i, nha_device device, const nha_cache_format *format,
-                            void *pool, int32_t row, const nha_cache_image *image, void *stream, nha_error *error)
-{
+                            void *pool, int32_t row, const nha_cache_image *image, void *stream, nha_error *error) {
     (void)stream;
     const nha_problem *p;
     nha_cpu_cache c;
@@ -244,7 +227,8 @@ nha_status nha_cache_import(const nha_library *library, int32_t i, nha_device de
     if (!image) return nhr_fail(error, NHA_INVALID_ARGUMENT, "image is NULL");
     if ((status = nhr_check_struct("image", image, image->struct_size, sizeof *image, error))) return status;
     int64_t pos = image->pos, ring = nhr_ring(p);
-    if (pos < 0) return nhr_fail(error, NHA_INVALID_ARGUMENT, "image.pos is %lld, a position is 0 or more", (long long)pos);
+    if (pos < 0)
+        return nhr_fail(error, NHA_INVALID_ARGUMENT, "image.pos is %lld, a position is 0 or more", (long long)pos);
     if (pos > NHR_POS_MAX || (c.ring_tokens < ring && pos > c.ring_tokens))
         return nhr_fail(error, NHA_OUT_OF_BOUNDS, "image.pos is %lld, this pool holds positions up to %lld",
                         (long long)pos, (long long)(c.ring_tokens < ring ? c.ring_tokens : NHR_POS_MAX));

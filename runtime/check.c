@@ -1,6 +1,6 @@
 /* check.c: everything about a call that can be wrong, found before any work. Fills the kernel's arguments on the way.
- * On the CPU the values of cu_seqlens, rows and positions are host memory and cheap to look at, so every plan checks them; only the
- * search for a row that appears twice (quadratic) is left to NHA_PLAN_DEBUG. */
+ * On the CPU the values of cu_seqlens, rows and positions are host memory and cheap to look at, so every plan checks
+ * them; only the search for a row that appears twice (quadratic) is left to NHA_PLAN_DEBUG. */
 #include <string.h>
 
 #include "runtime/internal.h"
@@ -21,8 +21,7 @@ struct call {
 
 /* bytes = stride * element and *span += (extent - 1) * |bytes|, where int64 has room. */
 static nha_status check_stride(const struct call *call, const struct spec *spec, const char *name, int64_t stride,
-                               int64_t extent, int64_t *bytes, int64_t *span)
-{
+                               int64_t extent, int64_t *bytes, int64_t *span) {
     int64_t reach;
     if (__builtin_mul_overflow(stride, spec->element, bytes) || *bytes == INT64_MIN ||
         __builtin_mul_overflow(*bytes < 0 ? -*bytes : *bytes, extent > 0 ? extent - 1 : 0, &reach) ||
@@ -30,30 +29,31 @@ static nha_status check_stride(const struct call *call, const struct spec *spec,
         return nhr_fail(call->error, NHA_INVALID_ARGUMENT, "%s: %s is %lld elements, out of range", spec->name, name,
                         (long long)stride);
     if (*bytes % spec->align)
-        return nhr_fail(call->error, NHA_MISALIGNED, "%s: %s is %lld elements = %lld bytes, not a multiple of %lld bytes",
-                        spec->name, name, (long long)stride, (long long)*bytes, (long long)spec->align);
+        return nhr_fail(call->error, NHA_MISALIGNED,
+                        "%s: %s is %lld elements = %lld bytes, not a multiple of %lld bytes", spec->name, name,
+                        (long long)stride, (long long)*bytes, (long long)spec->align);
     return NHA_OK;
 }
 
 static nha_status check_tensor(const struct call *call, const struct spec *spec, const nha_tensor *t,
-                               nha_cpu_tensor *out)
-{
+                               nha_cpu_tensor *out) {
     int64_t span = spec->dim * spec->element;
     nha_status status;
     if (!t->data && call->batch && call->tokens)
         return nhr_fail(call->error, NHA_INVALID_ARGUMENT, "%s is NULL", spec->name);
     if ((uintptr_t)t->data % (uintptr_t)spec->align)
-        return nhr_fail(call->error, NHA_MISALIGNED, "%s: the base address %p is not a multiple of %lld bytes", spec->name,
-                        t->data, (long long)spec->align);
+        return nhr_fail(call->error, NHA_MISALIGNED, "%s: the base address %p is not a multiple of %lld bytes",
+                        spec->name, t->data, (long long)spec->align);
     out->data = t->data;
-    if (!call->packed && (status = check_stride(call, spec, "stride_batch", t->stride_batch, call->batch, &out->batch, &span)))
+    if (!call->packed &&
+        (status = check_stride(call, spec, "stride_batch", t->stride_batch, call->batch, &out->batch, &span)))
         return status;
-    if ((status = check_stride(call, spec, "stride_token", t->stride_token, call->tokens, &out->token, &span))) return status;
+    if ((status = check_stride(call, spec, "stride_token", t->stride_token, call->tokens, &out->token, &span)))
+        return status;
     return check_stride(call, spec, "stride_head", t->stride_head, spec->heads, &out->head, &span);
 }
 
-static nha_status check_tensors(const struct call *call, const nha_args *a, nha_cpu_args *out)
-{
+static nha_status check_tensors(const struct call *call, const nha_args *a, nha_cpu_args *out) {
     const nha_problem *p = call->plan->problem;
     int64_t HQ = p->heads_q, H = p->heads_kv, K = p->head_dim_qk, V = p->head_dim_v, M = p->slots;
     int64_t element = nhr_dtype_bytes(p->dtype), gate = nhr_dtype_bytes(p->gate_dtype);
@@ -84,16 +84,15 @@ static nha_status check_tensors(const struct call *call, const nha_args *a, nha_
 
 /* ---- Extents ---- */
 
-static nha_status check_extents(const nha_plan *plan, const nha_args *a, nha_error *error)
-{
+static nha_status check_extents(const nha_plan *plan, const nha_args *a, nha_error *error) {
     int64_t total;
     if (a->sequences < 0)
         return nhr_fail(error, NHA_INVALID_ARGUMENT, "sequences is %lld, expected 0 or more", (long long)a->sequences);
     if (a->tokens < 0)
         return nhr_fail(error, NHA_INVALID_ARGUMENT, "tokens is %lld, expected 0 or more", (long long)a->tokens);
     if (a->sequences > plan->max_sequences)
-        return nhr_fail(error, NHA_OUT_OF_BOUNDS, "sequences is %lld, the plan's bound is %lld", (long long)a->sequences,
-                        (long long)plan->max_sequences);
+        return nhr_fail(error, NHA_OUT_OF_BOUNDS, "sequences is %lld, the plan's bound is %lld",
+                        (long long)a->sequences, (long long)plan->max_sequences);
     if (plan->op == NHA_DECODE) {
         if (a->cu_seqlens) return nhr_fail(error, NHA_INVALID_ARGUMENT, "cu_seqlens: a decode takes none");
         if (a->tokens != 1)
@@ -101,27 +100,28 @@ static nha_status check_extents(const nha_plan *plan, const nha_args *a, nha_err
         return NHA_OK;
     }
     if (!a->cu_seqlens != !(plan->flags & NHA_PLAN_VARLEN))
-        return nhr_fail(error, NHA_INVALID_ARGUMENT, a->cu_seqlens ? "cu_seqlens: the plan was made without NHA_PLAN_VARLEN"
-                                                                   : "cu_seqlens is NULL, the plan has NHA_PLAN_VARLEN");
+        return nhr_fail(error, NHA_INVALID_ARGUMENT,
+                        a->cu_seqlens ? "cu_seqlens: the plan was made without NHA_PLAN_VARLEN"
+                                      : "cu_seqlens is NULL, the plan has NHA_PLAN_VARLEN");
     if (!a->cu_seqlens && a->tokens > plan->max_length)
         return nhr_fail(error, NHA_OUT_OF_BOUNDS, "tokens is %lld, the plan's max_length is %lld", (long long)a->tokens,
                         (long long)plan->max_length);
     if (!nhr_mul(a->cu_seqlens ? 1 : a->sequences, a->tokens, &total) || total > plan->max_tokens)
-        return nhr_fail(error, NHA_OUT_OF_BOUNDS, "the call has %lld sequences of %lld tokens, the plan's max_tokens is %lld",
-                        (long long)(a->cu_seqlens ? 1 : a->sequences), (long long)a->tokens, (long long)plan->max_tokens);
+        return nhr_fail(
+            error, NHA_OUT_OF_BOUNDS, "the call has %lld sequences of %lld tokens, the plan's max_tokens is %lld",
+            (long long)(a->cu_seqlens ? 1 : a->sequences), (long long)a->tokens, (long long)plan->max_tokens);
     return NHA_OK;
 }
 
-static nha_status check_lengths(const nha_plan *plan, const nha_args *a, nha_error *error)
-{
+static nha_status check_lengths(const nha_plan *plan, const nha_args *a, nha_error *error) {
     const int32_t *cu = a->cu_seqlens;
     if (!cu) return NHA_OK;
     if ((uintptr_t)cu % sizeof *cu) return nhr_fail(error, NHA_MISALIGNED, "cu_seqlens is not aligned to 4 bytes");
     if (cu[0] != 0) return nhr_fail(error, NHA_BAD_DATA, "cu_seqlens[0] is %d, expected 0", cu[0]);
     for (int64_t n = 0; n < a->sequences; n++) {
         if (cu[n + 1] < cu[n])
-            return nhr_fail(error, NHA_BAD_DATA, "cu_seqlens[%lld] is %d, less than the one before, %d", (long long)n + 1,
-                            cu[n + 1], cu[n]);
+            return nhr_fail(error, NHA_BAD_DATA, "cu_seqlens[%lld] is %d, less than the one before, %d",
+                            (long long)n + 1, cu[n + 1], cu[n]);
         if (cu[n + 1] - cu[n] > plan->max_length)
             return nhr_fail(error, NHA_OUT_OF_BOUNDS, "sequence %lld has %d tokens, the plan's max_length is %lld",
                             (long long)n, cu[n + 1] - cu[n], (long long)plan->max_length);
@@ -134,8 +134,7 @@ static nha_status check_lengths(const nha_plan *plan, const nha_args *a, nha_err
 
 /* ---- Memory and cache ---- */
 
-static nha_status check_memory(const nha_plan *plan, const nha_args *a, nha_error *error)
-{
+static nha_status check_memory(const nha_plan *plan, const nha_args *a, nha_error *error) {
     const struct {
         const char *name;
         const float *data;
@@ -145,8 +144,10 @@ static nha_status check_memory(const nha_plan *plan, const nha_args *a, nha_erro
         if (!memory[i].data) continue;
         if (plan->op == NHA_DECODE)
             return nhr_fail(error, NHA_INVALID_ARGUMENT, "%s: a decode has its memory in the cache", name);
-        if (!plan->problem->slots) return nhr_fail(error, NHA_INVALID_ARGUMENT, "%s: there is no memory without slots", name);
-        if (plan->cached && i < 2) return nhr_fail(error, NHA_INVALID_ARGUMENT, "%s: the memory starts from the cache", name);
+        if (!plan->problem->slots)
+            return nhr_fail(error, NHA_INVALID_ARGUMENT, "%s: there is no memory without slots", name);
+        if (plan->cached && i < 2)
+            return nhr_fail(error, NHA_INVALID_ARGUMENT, "%s: the memory starts from the cache", name);
         if ((uintptr_t)memory[i].data % sizeof(float))
             return nhr_fail(error, NHA_MISALIGNED, "%s is not aligned to 4 bytes", name);
     }
@@ -157,19 +158,17 @@ static nha_status check_memory(const nha_plan *plan, const nha_args *a, nha_erro
     return NHA_OK;
 }
 
-static nha_status check_duplicates(const nha_args *a, nha_error *error)
-{
+static nha_status check_duplicates(const nha_args *a, nha_error *error) {
     for (int64_t n = 0; a->cache_index && n < a->sequences; n++)
         for (int64_t i = 0; i < n; i++)
             if (a->cache_index[i] == a->cache_index[n] && a->cache_index[n] >= 0)
-                return nhr_fail(error, NHA_BAD_DATA, "cache_index: row %d stands at %lld and at %lld", a->cache_index[n],
-                                (long long)i, (long long)n);
+                return nhr_fail(error, NHA_BAD_DATA, "cache_index: row %d stands at %lld and at %lld",
+                                a->cache_index[n], (long long)i, (long long)n);
     return NHA_OK;
 }
 
 /* Rows and positions; `out` has its cache. */
-static nha_status check_rows(const nha_plan *plan, const nha_cpu_args *out, nha_error *error)
-{
+static nha_status check_rows(const nha_plan *plan, const nha_cpu_args *out, nha_error *error) {
     const nha_cpu_cache *c = &out->cache;
     bool bounded = c->ring_tokens < nhr_ring(plan->problem); /* the ring must never wrap */
     for (int64_t n = 0; n < out->sequences; n++) {
@@ -182,14 +181,14 @@ static nha_status check_rows(const nha_plan *plan, const nha_cpu_args *out, nha_
         if (pos < 0 || pos > NHR_POS_MAX)
             return nhr_fail(error, NHA_BAD_DATA, "cache row %lld holds no cache: was it reset?", (long long)row);
         if (bounded && length > c->ring_tokens - pos)
-            return nhr_fail(error, NHA_OUT_OF_BOUNDS, "cache row %lld is at position %lld and would pass the pool's %lld tokens",
-                            (long long)row, (long long)pos, (long long)c->ring_tokens);
+            return nhr_fail(error, NHA_OUT_OF_BOUNDS,
+                            "cache row %lld is at position %lld and would pass the pool's %lld tokens", (long long)row,
+                            (long long)pos, (long long)c->ring_tokens);
     }
     return NHA_OK;
 }
 
-static nha_status check_cache(const nha_plan *plan, const nha_args *a, nha_cpu_args *out, nha_error *error)
-{
+static nha_status check_cache(const nha_plan *plan, const nha_args *a, nha_cpu_args *out, nha_error *error) {
     if (!plan->cached) {
         if (a->cache) return nhr_fail(error, NHA_INVALID_ARGUMENT, "cache: the plan was made without NHA_PLAN_CACHE");
         if (a->cache_index) return nhr_fail(error, NHA_INVALID_ARGUMENT, "cache_index: there is no cache");
@@ -208,8 +207,7 @@ static nha_status check_cache(const nha_plan *plan, const nha_args *a, nha_cpu_a
     return status;
 }
 
-nha_status nhr_check_args(const nha_plan *plan, const nha_args *a, nha_cpu_args *out, nha_error *error)
-{
+nha_status nhr_check_args(const nha_plan *plan, const nha_args *a, nha_cpu_args *out, nha_error *error) {
     if (!plan) return nhr_fail(error, NHA_INVALID_ARGUMENT, "plan is NULL");
     if (!a) return nhr_fail(error, NHA_INVALID_ARGUMENT, "args is NULL");
     nha_status status = nhr_check_struct("args", a, a->struct_size, sizeof *a, error);

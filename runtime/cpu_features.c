@@ -1,5 +1,6 @@
 /* cpu_features.c: what this CPU and its operating system offer, in the bits that kernels name.
- * Sources: Intel SDM volume 1, 14.3 (AVX), 15.2 (AVX-512), 18.3 (AMX); Linux Documentation/arch/x86/xstate.rst (permission for AMX). */
+ * Sources: Intel SDM volume 1, 14.3 (AVX), 15.2 (AVX-512), 18.3 (AMX); Linux Documentation/arch/x86/xstate.rst
+ * (permission for AMX). */
 #include <sched.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,9 +14,9 @@
 enum { EAX, EBX, ECX, EDX };
 
 /* X(feature, leaf, subleaf, register, bit, bits of XCR0 that the system must have enabled) */
-#define STATE_AVX 0x6u       /* XMM, upper YMM */
-#define STATE_AVX512 0xe6u   /* and opmask, upper ZMM, ZMM16-31 */
-#define STATE_AMX 0x60000u   /* tile configuration and data */
+#define STATE_AVX    0x6u     /* XMM, upper YMM */
+#define STATE_AVX512 0xe6u    /* and opmask, upper ZMM, ZMM16-31 */
+#define STATE_AMX    0x60000u /* tile configuration and data */
 #define FEATURE_BITS(X)                                                                                                \
     X(NHA_CPU_AVX, 1, 0, ECX, 28, STATE_AVX)                                                                           \
     X(NHA_CPU_FMA, 1, 0, ECX, 12, STATE_AVX)                                                                           \
@@ -40,10 +41,10 @@ static const struct feature_bit {
 #undef ROW
 };
 
-/* XCR0: register state that the operating system saves and restores. 0 if it uses no XSAVE. AMX counts only where this process has
- * already been given the tile data (Linux grants it on request, and asking changes the size of every signal frame). */
-static uint64_t enabled_state(void)
-{
+/* XCR0: register state that the operating system saves and restores. 0 if it uses no XSAVE. AMX counts only where this
+ * process has already been given the tile data (Linux grants it on request, and asking changes the size of every signal
+ * frame). */
+static uint64_t enabled_state(void) {
     unsigned r[4];
     if (!__get_cpuid(1, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) || !(r[ECX] & (1u << 27))) return 0;
     uint32_t low, high;
@@ -57,8 +58,7 @@ static uint64_t enabled_state(void)
     return (state & ~(uint64_t)STATE_AMX) | (state & permitted & STATE_AMX);
 }
 
-uint64_t nha_cpu_features(void)
-{
+uint64_t nha_cpu_features(void) {
     uint64_t state = enabled_state(), features = 0;
     for (size_t i = 0; i < sizeof feature_bits / sizeof *feature_bits; i++) {
         const struct feature_bit *f = &feature_bits[i];
@@ -73,15 +73,13 @@ uint64_t nha_cpu_features(void)
 #elif defined(__aarch64__)
 
 /* Advanced SIMD with f32 and its conversions from f16 is part of the architecture's base (ARMv8-A). */
-uint64_t nha_cpu_features(void)
-{
+uint64_t nha_cpu_features(void) {
     return NHA_CPU_NEON;
 }
 
 #else
 
-uint64_t nha_cpu_features(void)
-{
+uint64_t nha_cpu_features(void) {
     return 0;
 }
 
@@ -89,9 +87,8 @@ uint64_t nha_cpu_features(void)
 
 enum { FAMILY_X86, FAMILY_ARM };
 
-#define NEEDS_AVX2 (NHA_CPU_AVX | NHA_CPU_AVX2 | NHA_CPU_FMA | NHA_CPU_F16C | NHA_CPU_BMI2)
-#define NEEDS_AVX512                                                                                                   \
-    (NEEDS_AVX2 | NHA_CPU_AVX512F | NHA_CPU_AVX512BW | NHA_CPU_AVX512DQ | NHA_CPU_AVX512VL)
+#define NEEDS_AVX2   (NHA_CPU_AVX | NHA_CPU_AVX2 | NHA_CPU_FMA | NHA_CPU_F16C | NHA_CPU_BMI2)
+#define NEEDS_AVX512 (NEEDS_AVX2 | NHA_CPU_AVX512F | NHA_CPU_AVX512BW | NHA_CPU_AVX512DQ | NHA_CPU_AVX512VL)
 
 /* ISA names, ascending within a family. */
 static const struct isa {
@@ -105,8 +102,7 @@ static const struct isa {
     {"neon", FAMILY_ARM, 0, NHA_CPU_NEON},
 };
 
-int nhr_isa_level(const char *name, int *family)
-{
+int nhr_isa_level(const char *name, int *family) {
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++)
         if (strcmp(isas[i].name, name) == 0) {
             *family = isas[i].family;
@@ -115,8 +111,7 @@ int nhr_isa_level(const char *name, int *family)
     return -1;
 }
 
-const char *nha_cpu_isa(void)
-{
+const char *nha_cpu_isa(void) {
     uint64_t features = nha_cpu_features();
     const char *best = isas[0].name;
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++)
@@ -124,8 +119,7 @@ const char *nha_cpu_isa(void)
     return best;
 }
 
-int32_t nhr_cpu_count(void)
-{
+int32_t nhr_cpu_count(void) {
 #if defined(__linux__)
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);

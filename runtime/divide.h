@@ -16,9 +16,9 @@ typedef struct nhr_work {
     int64_t max_length;   /* tokens of the longest sequence, >= 1 */
     int64_t block_tokens; /* of the kernel */
     int64_t slots, window;
-    bool divisible;       /* false: the kernel cannot start in the middle of a sequence */
-    double delta_cost;    /* nha_cpu_code.delta_cost; 0 if slots = 0 */
-    int64_t state_bytes;  /* of one segment state; 0 if slots = 0 */
+    bool divisible;      /* false: the kernel cannot start in the middle of a sequence */
+    double delta_cost;   /* nha_cpu_code.delta_cost; 0 if slots = 0 */
+    int64_t state_bytes; /* of one segment state; 0 if slots = 0 */
     int32_t threads;
 } nhr_work;
 

@@ -11,8 +11,7 @@ struct phase {
     char *scratch; /* of worker 0 */
 };
 
-static void run_task(void *arg, int64_t task, int32_t worker)
-{
+static void run_task(void *arg, int64_t task, int32_t worker) {
     const struct phase *phase = arg;
     if (!phase->fn) {
         nhr_commit(phase->plan->problem, phase->args, task);
@@ -23,8 +22,7 @@ static void run_task(void *arg, int64_t task, int32_t worker)
     nhr_fpmode_leave(mode);
 }
 
-static void run_phase(struct phase *phase, nha_cpu_fn fn, int64_t tasks)
-{
+static void run_phase(struct phase *phase, nha_cpu_fn fn, int64_t tasks) {
     const nha_plan *plan = phase->plan;
     phase->fn = fn;
     if (plan->threads > 1 && tasks > 1) {
@@ -41,8 +39,7 @@ static void run_phase(struct phase *phase, nha_cpu_fn fn, int64_t tasks)
     }
 }
 
-static nha_status check_workspace(const nha_plan *plan, const void *workspace, size_t bytes, nha_error *error)
-{
+static nha_status check_workspace(const nha_plan *plan, const void *workspace, size_t bytes, nha_error *error) {
     if (bytes < (size_t)plan->workspace_bytes)
         return nhr_fail(error, NHA_WORKSPACE_TOO_SMALL, "the workspace has %zu bytes, the plan needs %lld", bytes,
                         (long long)plan->workspace_bytes);
@@ -52,9 +49,8 @@ static nha_status check_workspace(const nha_plan *plan, const void *workspace, s
     return NHA_OK;
 }
 
-nha_status nha_execute(const nha_plan *plan, const nha_args *args, void *workspace, size_t workspace_bytes, void *stream,
-                       nha_error *error)
-{
+nha_status nha_execute(const nha_plan *plan, const nha_args *args, void *workspace, size_t workspace_bytes,
+                       void *stream, nha_error *error) {
     (void)stream;
     nha_cpu_args a;
     nha_status status = nhr_check_args(plan, args, &a, error);

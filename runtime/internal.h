@@ -12,8 +12,9 @@
 nha_status nhr_fail(nha_error *error, nha_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Fills *error (may be NULL) with NHA_OK. */
 nha_status nhr_ok(nha_error *error);
-/* A struct that the caller filled: `size` is its struct_size, `known` the size libnha was built with. Smaller means that NHA_INIT
- * was forgotten; larger means a newer nha.h, which is fine as long as the members libnha does not know are zero. */
+/* A struct that the caller filled: `size` is its struct_size, `known` the size libnha was built with. Smaller means
+ * that NHA_INIT was forgotten; larger means a newer nha.h, which is fine as long as the members libnha does not know
+ * are zero. */
 nha_status nhr_check_struct(const char *name, const void *object, size_t size, size_t known, nha_error *error);
 
 /* ---- Memory (alloc.c) ---- */
@@ -24,37 +25,31 @@ void nhr_free(void *memory);
 
 /* ---- Sizes ---- */
 
-static inline int64_t nhr_min(int64_t a, int64_t b)
-{
+static inline int64_t nhr_min(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-static inline int64_t nhr_max(int64_t a, int64_t b)
-{
+static inline int64_t nhr_max(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
 /* ceil(a / b) for a >= 0, b > 0, without overflow. */
-static inline int64_t nhr_ceil_div(int64_t a, int64_t b)
-{
+static inline int64_t nhr_ceil_div(int64_t a, int64_t b) {
     return a / b + (a % b != 0);
 }
 
-/* *out = a * b, and *out += a * b rounded up to a multiple of `align`: false if int64 is too small. All arguments >= 0. */
-static inline bool nhr_mul(int64_t a, int64_t b, int64_t *out)
-{
+/* *out = a * b, and *out += a * b rounded up to a multiple of `align`: false if int64 is too small. Arguments >= 0. */
+static inline bool nhr_mul(int64_t a, int64_t b, int64_t *out) {
     return !__builtin_mul_overflow(a, b, out);
 }
 
-static inline bool nhr_add_bytes(int64_t *out, int64_t a, int64_t b, int64_t align)
-{
+static inline bool nhr_add_bytes(int64_t *out, int64_t a, int64_t b, int64_t align) {
     int64_t bytes;
     return nhr_mul(a, b, &bytes) && !__builtin_add_overflow(bytes, align - 1, &bytes) &&
            !__builtin_add_overflow(*out, bytes / align * align, out);
 }
 
-static inline int64_t nhr_dtype_bytes(int32_t dtype)
-{
+static inline int64_t nhr_dtype_bytes(int32_t dtype) {
     return dtype == NHA_F32 ? 4 : 2;
 }
 
@@ -81,28 +76,26 @@ int64_t nhr_ring(const nha_problem *problem);
 bool nhr_cache_layout(const nha_problem *problem, int64_t ring_tokens, nha_cpu_cache *layout);
 
 /* The header of a row. */
-static inline int64_t *nhr_row_pos(const nha_cpu_cache *cache, int64_t row)
-{
+static inline int64_t *nhr_row_pos(const nha_cpu_cache *cache, int64_t row) {
     return (int64_t *)(void *)(cache->pool + row * cache->row_bytes);
 }
 
 /* Row of sequence n, -1: skipped. */
-static inline int64_t nhr_row_of(const nha_cpu_cache *cache, int64_t n)
-{
+static inline int64_t nhr_row_of(const nha_cpu_cache *cache, int64_t n) {
     return cache->index ? cache->index[n] : n;
 }
 
 /* No cache reaches this position: pos + length never overflows. */
 #define NHR_POS_MAX ((int64_t)1 << 62)
 
-/* After the kernel of a prefill: task n * H + h stores the last ring_tokens tokens of sequence n, kv head h in the rings. */
+/* After the kernel of a prefill: task n * H + h stores the last ring_tokens tokens of sequence n, kv head h in the
+ * rings. */
 void nhr_commit(const nha_problem *problem, const nha_cpu_args *args, int64_t task);
 /* After every nhr_commit (or a decode): moves the positions of all rows. */
 void nhr_advance(const nha_cpu_args *args);
 
 /* Length of sequence n of this call. */
-static inline int64_t nhr_length(const nha_cpu_args *args, int64_t n)
-{
+static inline int64_t nhr_length(const nha_cpu_args *args, int64_t n) {
     return args->cu_seqlens ? (int64_t)args->cu_seqlens[n + 1] - args->cu_seqlens[n] : args->tokens;
 }
 
@@ -123,7 +116,7 @@ struct nha_plan {
     bool cached;         /* executions pass a cache */
     nha_cpu_cache cache; /* layout of its rows, if cached */
     int64_t window_panels;
-    int64_t scratch_bytes; /* of one worker, a multiple of NHA_WORKSPACE_ALIGN; workspace = threads scratches, states, states_run */
+    int64_t scratch_bytes; /* of one worker; workspace = scratch of each of the threads, states, states_run */
     int64_t states_offset, states_run_offset;
     int64_t workspace_bytes;
 };

@@ -1,13 +1,14 @@
 /* library.c: reading the constant tables of a generated library.
- * A library is code and thus trusted once loaded; what is checked here is that it was made for this libnha and is whole. */
+ * A library is code and thus trusted once loaded; what is checked here is that it was made for this libnha and is
+ * whole. */
 #include <math.h>
 #include <string.h>
 
 #include "runtime/internal.h"
 
-/* NULL, or what is wrong with the problem. The bounds are those of nha_problem and keep every later size computation small. */
-static const char *problem_fault(const nha_problem *p)
-{
+/* NULL, or what is wrong with the problem. The bounds are those of nha_problem and keep every later size computation
+ * small. */
+static const char *problem_fault(const nha_problem *p) {
     if (!p->name) return "has no name";
     if (p->head_dim_qk < 8 || p->head_dim_qk > 256 || p->head_dim_qk % 8) return "has an impossible head_dim_qk";
     if (p->head_dim_v < 8 || p->head_dim_v > 256 || p->head_dim_v % 8) return "has an impossible head_dim_v";
@@ -24,8 +25,7 @@ static const char *problem_fault(const nha_problem *p)
     return NULL;
 }
 
-static const char *kernel_fault(const nha_library *library, const nha_kernel *k)
-{
+static const char *kernel_fault(const nha_library *library, const nha_kernel *k) {
     if (!k->name || !k->isa) return "has no name or isa";
     if (k->problem < 0 || k->problem >= library->problem_count) return "names a problem that is not there";
     if (k->kind == NHA_CUDA) return k->image ? NULL : "has no code";
@@ -40,13 +40,13 @@ static const char *kernel_fault(const nha_library *library, const nha_kernel *k)
     return NULL;
 }
 
-nha_status nha_library_check(const nha_library *library, nha_error *error)
-{
+nha_status nha_library_check(const nha_library *library, nha_error *error) {
     if (!library) return nhr_fail(error, NHA_INVALID_ARGUMENT, "library is NULL");
     if (memcmp(library->magic, NHA_LIBRARY_MAGIC, sizeof NHA_LIBRARY_MAGIC))
         return nhr_fail(error, NHA_BAD_LIBRARY, "not a library made by nhac: its magic is wrong");
     if (library->abi_version != NHA_ABI_VERSION)
-        return nhr_fail(error, NHA_BAD_LIBRARY, "the library has ABI version %u, libnha %s needs %u: make it again with nhac",
+        return nhr_fail(error, NHA_BAD_LIBRARY,
+                        "the library has ABI version %u, libnha %s needs %u: make it again with nhac",
                         library->abi_version, NHA_VERSION, (unsigned)NHA_ABI_VERSION);
     if (library->struct_size != sizeof *library)
         return nhr_fail(error, NHA_BAD_LIBRARY, "the library's header has %u bytes, expected %zu", library->struct_size,
@@ -65,23 +65,19 @@ nha_status nha_library_check(const nha_library *library, nha_error *error)
     return nhr_ok(error);
 }
 
-int32_t nha_library_problem_count(const nha_library *library)
-{
+int32_t nha_library_problem_count(const nha_library *library) {
     return library ? library->problem_count : 0;
 }
 
-const nha_problem *nha_library_problem(const nha_library *library, int32_t i)
-{
+const nha_problem *nha_library_problem(const nha_library *library, int32_t i) {
     return library && i >= 0 && i < library->problem_count ? &library->problems[i] : NULL;
 }
 
-const char *nha_library_name(const nha_library *library)
-{
+const char *nha_library_name(const nha_library *library) {
     return library ? library->name : NULL;
 }
 
-bool nha_library_has(const nha_library *library, int32_t i, nha_op op, nha_device_kind kind)
-{
+bool nha_library_has(const nha_library *library, int32_t i, nha_op op, nha_device_kind kind) {
     if (!library) return false;
     for (int32_t k = 0; k < library->kernel_count; k++) {
         const nha_kernel *kernel = &library->kernels[k];
@@ -90,8 +86,7 @@ bool nha_library_has(const nha_library *library, int32_t i, nha_op op, nha_devic
     return false;
 }
 
-nha_status nhr_problem_find(const nha_library *library, int32_t i, const nha_problem **problem, nha_error *error)
-{
+nha_status nhr_problem_find(const nha_library *library, int32_t i, const nha_problem **problem, nha_error *error) {
     nha_status status = nha_library_check(library, error);
     if (status) return status;
     *problem = nha_library_problem(library, i);
@@ -101,8 +96,7 @@ nha_status nhr_problem_find(const nha_library *library, int32_t i, const nha_pro
     return NHA_OK;
 }
 
-nha_status nhr_check_device(nha_device device, nha_error *error)
-{
+nha_status nhr_check_device(nha_device device, nha_error *error) {
     if (device.kind == NHA_CPU) return NHA_OK;
     if (device.kind == NHA_CUDA)
         return nhr_fail(error, NHA_UNSUPPORTED, "CUDA kernels are not available in this version of libnha");

@@ -1,5 +1,6 @@
 /* module.c: opening a library that lives in a shared object of its own.
- * Loading runs its code, so the file is checked first: who can write it, and that it is whole (a cut one would fault later). */
+ * Loading runs its code, so the file is checked first: who can write it, and that it is whole (a cut one would fault
+ * later). */
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
@@ -19,8 +20,7 @@ struct nha_module {
 enum { NAME_MAX_ = 128, PATH_MAX_ = 4096 };
 
 /* libnha_NAME.so (or .so.VERSION), in any folder -> nha_library_NAME. false: the file is not named so. */
-static bool symbol_of(const char *path, char symbol[NAME_MAX_ + 16])
-{
+static bool symbol_of(const char *path, char symbol[NAME_MAX_ + 16]) {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     const char prefix[] = "libnha_";
     if (strncmp(name, prefix, sizeof prefix - 1)) return false;
@@ -32,8 +32,7 @@ static bool symbol_of(const char *path, char symbol[NAME_MAX_ + 16])
 }
 
 /* NULL, or why the dynamic loader must not see this file. */
-static const char *elf_fault(int fd, int64_t size)
-{
+static const char *elf_fault(int fd, int64_t size) {
     Elf64_Ehdr header;
     if (pread(fd, &header, sizeof header, 0) != (ssize_t)sizeof header || memcmp(header.e_ident, ELFMAG, SELFMAG) ||
         header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_type != ET_DYN)
@@ -52,8 +51,7 @@ static const char *elf_fault(int fd, int64_t size)
 }
 
 /* Others cannot write the file and it looks like a shared object. */
-static nha_status check_file(const char *path, nha_error *error)
-{
+static nha_status check_file(const char *path, nha_error *error) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return nhr_fail(error, NHA_BAD_LIBRARY, "cannot open %s: %s", path, strerror(errno));
     nha_status status = NHA_OK;
@@ -73,14 +71,12 @@ static nha_status check_file(const char *path, nha_error *error)
     return status;
 }
 
-nha_status nha_module_open(const char *path, nha_module **module, nha_error *error)
-{
+nha_status nha_module_open(const char *path, nha_module **module, nha_error *error) {
     if (!module) return nhr_fail(error, NHA_INVALID_ARGUMENT, "module is NULL");
     *module = NULL;
     if (!path) return nhr_fail(error, NHA_INVALID_ARGUMENT, "path is NULL");
     char symbol[NAME_MAX_ + 16], file[PATH_MAX_];
-    if (!symbol_of(path, symbol))
-        return nhr_fail(error, NHA_BAD_LIBRARY, "%s is not named libnha_NAME.so", path);
+    if (!symbol_of(path, symbol)) return nhr_fail(error, NHA_BAD_LIBRARY, "%s is not named libnha_NAME.so", path);
     /* Without a slash the loader would search its own folders. */
     int length = snprintf(file, sizeof file, "%s%s", strchr(path, '/') ? "" : "./", path);
     if (length < 0 || (size_t)length >= sizeof file)
@@ -111,13 +107,11 @@ done:
     return status;
 }
 
-const nha_library *nha_module_library(const nha_module *module)
-{
+const nha_library *nha_module_library(const nha_module *module) {
     return module ? module->library : NULL;
 }
 
-void nha_module_close(nha_module *module)
-{
+void nha_module_close(nha_module *module) {
     if (!module) return;
     if (module->handle) dlclose(module->handle);
     nhr_free(module);

@@ -9,8 +9,7 @@ static const char *const op_names[] = {"prefill", "decode", "backward"};
 
 /* ---- Options ---- */
 
-static nha_status check_bounds(const nha_plan_options *o, nha_plan *plan, nha_error *error)
-{
+static nha_status check_bounds(const nha_plan_options *o, nha_plan *plan, nha_error *error) {
     plan->max_sequences = o->max_sequences;
     if (o->max_sequences < 1 || o->max_sequences > INT32_MAX)
         return nhr_fail(error, NHA_INVALID_ARGUMENT, "max_sequences is %lld, expected 1 to %d",
@@ -18,10 +17,12 @@ static nha_status check_bounds(const nha_plan_options *o, nha_plan *plan, nha_er
     /* A decode has one token a sequence, whatever else the caller's options say. */
     plan->max_length = o->op == NHA_DECODE ? 1 : o->max_length;
     if (plan->max_length < 1 || plan->max_length > (int64_t)1 << 48)
-        return nhr_fail(error, NHA_INVALID_ARGUMENT, "max_length is %lld, expected 1 to 2^48", (long long)o->max_length);
+        return nhr_fail(error, NHA_INVALID_ARGUMENT, "max_length is %lld, expected 1 to 2^48",
+                        (long long)o->max_length);
     if (!nhr_mul(plan->max_sequences, plan->max_length, &plan->max_tokens)) plan->max_tokens = INT64_MAX;
     if (o->max_tokens < 0)
-        return nhr_fail(error, NHA_INVALID_ARGUMENT, "max_tokens is %lld, expected 0 or more", (long long)o->max_tokens);
+        return nhr_fail(error, NHA_INVALID_ARGUMENT, "max_tokens is %lld, expected 0 or more",
+                        (long long)o->max_tokens);
     if (o->max_tokens && o->op != NHA_DECODE) plan->max_tokens = nhr_min(plan->max_tokens, o->max_tokens);
     if (o->flags & NHA_PLAN_VARLEN) plan->max_tokens = nhr_min(plan->max_tokens, INT32_MAX); /* cu_seqlens is int32 */
     if (o->threads < 0 || o->threads > NHR_THREADS_MAX)
@@ -30,13 +31,12 @@ static nha_status check_bounds(const nha_plan_options *o, nha_plan *plan, nha_er
     return NHA_OK;
 }
 
-static nha_status check_options(const nha_plan_options *o, nha_plan *plan, nha_error *error)
-{
+static nha_status check_options(const nha_plan_options *o, nha_plan *plan, nha_error *error) {
     const uint32_t known = NHA_PLAN_DEBUG | NHA_PLAN_ALLOW_PTX | NHA_PLAN_CACHE | NHA_PLAN_VARLEN;
     if (o->op < NHA_PREFILL || o->op > NHA_BACKWARD)
-        return nhr_fail(error, NHA_INVALID_ARGUMENT, "op is %d, expected NHA_PREFILL, NHA_DECODE or NHA_BACKWARD", o->op);
-    if (o->op == NHA_BACKWARD)
-        return nhr_fail(error, NHA_UNSUPPORTED, "backward is not available in this version");
+        return nhr_fail(error, NHA_INVALID_ARGUMENT, "op is %d, expected NHA_PREFILL, NHA_DECODE or NHA_BACKWARD",
+                        o->op);
+    if (o->op == NHA_BACKWARD) return nhr_fail(error, NHA_UNSUPPORTED, "backward is not available in this version");
     if (o->flags & ~known)
         return nhr_fail(error, NHA_INVALID_ARGUMENT, "flags has unknown bits: 0x%x", o->flags & ~known);
     if (o->op == NHA_DECODE && (o->flags & NHA_PLAN_VARLEN))
@@ -52,23 +52,22 @@ static nha_status check_options(const nha_plan_options *o, nha_plan *plan, nha_e
 /* ---- The kernel ---- */
 
 /* NULL, or why the kernel cannot run here. */
-static const char *misfit(const nha_kernel *k, uint64_t features, const char *cap)
-{
+static const char *misfit(const nha_kernel *k, uint64_t features, const char *cap) {
     if (k->cpu_features & ~features) return "this CPU lacks instructions it needs";
     if (cap) {
-        int family, cap_family = -1, level = nhr_isa_level(k->isa, &family), cap_level = nhr_isa_level(cap, &cap_family);
+        int family, cap_family = -1;
+        int level = nhr_isa_level(k->isa, &family), cap_level = nhr_isa_level(cap, &cap_family);
         if (level < 0 || family != cap_family || level > cap_level) return "it is above the ISA that the plan allows";
     }
     return NULL;
 }
 
-static bool in_range(const nha_kernel *k, int64_t tasks, int64_t length)
-{
+static bool in_range(const nha_kernel *k, int64_t tasks, int64_t length) {
     return tasks >= k->min_tasks && tasks <= k->max_tasks && length >= k->min_length && length <= k->max_length;
 }
 
-static nha_status choose_kernel(const nha_library *library, const nha_plan_options *o, nha_plan *plan, nha_error *error)
-{
+static nha_status choose_kernel(const nha_library *library, const nha_plan_options *o, nha_plan *plan,
+                                nha_error *error) {
     int family;
     if (o->isa && nhr_isa_level(o->isa, &family) < 0)
         return nhr_fail(error, NHA_INVALID_ARGUMENT, "isa is \"%s\", expected baseline, avx2, avx512 or neon", o->isa);
@@ -96,8 +95,7 @@ static nha_status choose_kernel(const nha_library *library, const nha_plan_optio
 
 /* ---- Division and workspace ---- */
 
-static void divide(nha_plan *plan)
-{
+static void divide(nha_plan *plan) {
     const nha_problem *p = plan->problem;
     const nha_cpu_code *code = plan->code;
     nhr_work work = {
@@ -115,8 +113,7 @@ static void divide(nha_plan *plan)
 }
 
 /* Entries of the panel ring (prefill) or of the window (decode) that scratch has room for: nha_cpu_code. */
-static int64_t count_panels(const nha_plan *plan)
-{
+static int64_t count_panels(const nha_plan *plan) {
     const nha_problem *p = plan->problem;
     if (plan->op == NHA_DECODE) return nhr_min(p->window, plan->cache.ring_tokens);
     if (!p->window) return 0;
@@ -126,15 +123,15 @@ static int64_t count_panels(const nha_plan *plan)
 }
 
 /* scratch of each worker, then states, then states_run. */
-static bool lay_out_workspace(nha_plan *plan)
-{
+static bool lay_out_workspace(nha_plan *plan) {
     const nha_problem *p = plan->problem;
     const nha_cpu_code *code = plan->code;
     const nhr_division *d = &plan->division;
     int64_t tasks = plan->max_sequences * p->heads_kv, at = 0, panels, count;
-    int64_t state = d->pieces ? NHA_CPU_STATE_FLOATS(p->head_dim_qk, p->head_dim_v, p->slots) * (int64_t)sizeof(float) : 0;
+    int64_t state =
+        d->pieces ? NHA_CPU_STATE_FLOATS(p->head_dim_qk, p->head_dim_v, p->slots) * (int64_t)sizeof(float) : 0;
     if (!nhr_mul(code->scratch_panel_bytes, plan->window_panels, &panels) ||
-        !nhr_add_bytes(&panels, code->scratch_bytes, 1, NHA_WORKSPACE_ALIGN) ||
+        __builtin_add_overflow(panels, code->scratch_bytes, &panels) ||
         !nhr_add_bytes(&plan->scratch_bytes, panels, 1, NHA_WORKSPACE_ALIGN) ||
         !nhr_add_bytes(&at, plan->scratch_bytes, plan->threads, NHA_WORKSPACE_ALIGN))
         return false;
@@ -146,13 +143,13 @@ static bool lay_out_workspace(nha_plan *plan)
     return (uint64_t)at <= SIZE_MAX / 2;
 }
 
-static nha_status lay_out_cache(const nha_plan_options *o, nha_plan *plan, nha_error *error)
-{
+static nha_status lay_out_cache(const nha_plan_options *o, nha_plan *plan, nha_error *error) {
     if (!plan->cached) return NHA_OK;
     int64_t ring = nhr_max(nhr_ring(plan->problem), 1), tokens = o->cache_tokens ? o->cache_tokens : ring;
     if (tokens < 1 || tokens > ring)
-        return nhr_fail(error, NHA_INVALID_ARGUMENT, "cache_tokens is %lld, expected what nha_cache_describe said, at most %lld",
-                        (long long)tokens, (long long)ring);
+        return nhr_fail(error, NHA_INVALID_ARGUMENT,
+                        "cache_tokens is %lld, expected what nha_cache_describe said, at most %lld", (long long)tokens,
+                        (long long)ring);
     if (!nhr_cache_layout(plan->problem, tokens, &plan->cache))
         return nhr_fail(error, NHA_INVALID_ARGUMENT, "a ring of %lld tokens is too large: bound it by cache_tokens",
                         (long long)tokens);
@@ -161,8 +158,8 @@ static nha_status lay_out_cache(const nha_plan_options *o, nha_plan *plan, nha_e
 
 /* ---- Public ---- */
 
-nha_status nha_plan_create(const nha_library *library, const nha_plan_options *options, nha_plan **out, nha_error *error)
-{
+nha_status nha_plan_create(const nha_library *library, const nha_plan_options *options, nha_plan **out,
+                           nha_error *error) {
     if (!out) return nhr_fail(error, NHA_INVALID_ARGUMENT, "plan is NULL");
     *out = NULL;
     if (!options) return nhr_fail(error, NHA_INVALID_ARGUMENT, "options is NULL");
@@ -175,8 +172,8 @@ nha_status nha_plan_create(const nha_library *library, const nha_plan_options *o
         (status = check_options(options, plan, error)))
         goto done;
     if (options->device.kind == NHA_CUDA && !nha_library_has(library, options->problem, options->op, NHA_CUDA)) {
-        status = nhr_fail(error, NHA_NO_KERNEL, "library %s has no CUDA kernels; "
-                          "CUDA kernels are not available in this version of libnha", library->name);
+        status = nhr_fail(error, NHA_NO_KERNEL, "library %s: CUDA kernels are not available in this version of libnha",
+                          library->name);
         goto done;
     }
     if ((status = nhr_check_device(options->device, error)) ||
@@ -185,7 +182,8 @@ nha_status nha_plan_create(const nha_library *library, const nha_plan_options *o
     divide(plan);
     plan->window_panels = count_panels(plan);
     if (!lay_out_workspace(plan)) {
-        status = nhr_fail(error, NHA_INVALID_ARGUMENT, "the bounds are too large: the workspace would not fit in memory");
+        status =
+            nhr_fail(error, NHA_INVALID_ARGUMENT, "the bounds are too large: the workspace would not fit in memory");
         goto done;
     }
     if (plan->threads > 1 && !plan->parallel_for) {
@@ -204,19 +202,16 @@ done:
     return status;
 }
 
-void nha_plan_destroy(nha_plan *plan)
-{
+void nha_plan_destroy(nha_plan *plan) {
     if (!plan) return;
     if (plan->pooled) nhr_pool_release();
     nhr_free(plan);
 }
 
-size_t nha_plan_workspace(const nha_plan *plan)
-{
+size_t nha_plan_workspace(const nha_plan *plan) {
     return plan ? (size_t)plan->workspace_bytes : 0;
 }
 
-const char *nha_plan_kernel(const nha_plan *plan)
-{
+const char *nha_plan_kernel(const nha_plan *plan) {
     return plan ? plan->kernel->name : NULL;
 }

@@ -1,5 +1,6 @@
-/* pool.c: a job is published in one 64-bit word, the gate; workers enter through it while it is open and the caller closes it when no
- * task is left, then waits for those inside. A worker that the system has not run yet finds the gate closed and costs nothing. */
+/* pool.c: a job is published in one 64-bit word, the gate; workers enter through it while it is open and the caller
+ * closes it when no task is left, then waits for those inside. A worker that the system has not run yet finds the gate
+ * closed and costs nothing. */
 #include "runtime/pool.h"
 
 #include <errno.h>
@@ -11,10 +12,10 @@
 #include "runtime/internal.h"
 
 /* The gate: job number (32 bits), workers with an id below `wanted` may enter (15), open (1), workers inside (16). */
-#define GATE_INSIDE ((uint64_t)0xffff)
-#define GATE_OPEN ((uint64_t)1 << 16)
+#define GATE_INSIDE       ((uint64_t)0xffff)
+#define GATE_OPEN         ((uint64_t)1 << 16)
 #define GATE_WANTED(gate) ((int32_t)((gate) >> 17 & 0x7fff))
-#define GATE_JOB(gate) ((uint32_t)((gate) >> 32))
+#define GATE_JOB(gate)    ((uint32_t)((gate) >> 32))
 
 enum { SPIN_NS = 50000, SPIN_CHECK = 64 /* pauses between two looks at the clock */ };
 
@@ -34,8 +35,8 @@ static struct pool {
 
     pthread_mutex_t sleep; /* with the two conditions: guards nothing but going to sleep */
     pthread_cond_t work, done;
-    atomic_int sleepers;   /* workers in `work` */
-    atomic_bool waiting;   /* the caller is in `done` */
+    atomic_int sleepers; /* workers in `work` */
+    atomic_bool waiting; /* the caller is in `done` */
     atomic_bool stop;
 
     _Alignas(64) atomic_bool busy; /* a job has the pool; its caller owns the three below */
@@ -51,8 +52,7 @@ static struct pool {
     .done = PTHREAD_COND_INITIALIZER,
 };
 
-static inline void pause_cpu(void)
-{
+static inline void pause_cpu(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -60,16 +60,14 @@ static inline void pause_cpu(void)
 #endif
 }
 
-static int64_t now_ns(void)
-{
+static int64_t now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 /* Spins until ready(arg) or SPIN_NS have passed; says whether it is ready. */
-static bool spin(bool (*ready)(const void *), const void *arg)
-{
+static bool spin(bool (*ready)(const void *), const void *arg) {
     for (int64_t end = 0;;) {
         for (int i = 0; i < SPIN_CHECK; i++) {
             if (ready(arg)) return true;
@@ -81,8 +79,7 @@ static bool spin(bool (*ready)(const void *), const void *arg)
     }
 }
 
-static void run_tasks(int32_t worker)
-{
+static void run_tasks(int32_t worker) {
     int64_t task, tasks = pool.tasks;
     while ((task = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed)) < tasks)
         pool.fn(pool.arg, task, worker);
@@ -96,26 +93,24 @@ struct seat {
 };
 
 /* A job that this worker may enter, or the end. */
-static bool work_ready(const void *arg)
-{
+static bool work_ready(const void *arg) {
     const struct seat *seat = arg;
     uint64_t gate = atomic_load(&pool.gate);
     return ((gate & GATE_OPEN) && GATE_JOB(gate) != seat->seen && seat->id < GATE_WANTED(gate)) ||
            atomic_load_explicit(&pool.stop, memory_order_relaxed);
 }
 
-static void wait_for_work(const struct seat *seat)
-{
+static void wait_for_work(const struct seat *seat) {
     if (spin(work_ready, seat)) return;
     pthread_mutex_lock(&pool.sleep);
-    atomic_fetch_add(&pool.sleepers, 1); /* before looking at the gate again; the caller opens it before looking at sleepers */
+    /* Before looking at the gate once more: the caller opens the gate before it looks at sleepers. */
+    atomic_fetch_add(&pool.sleepers, 1);
     while (!work_ready(seat)) pthread_cond_wait(&pool.work, &pool.sleep);
     atomic_fetch_sub(&pool.sleepers, 1);
     pthread_mutex_unlock(&pool.sleep);
 }
 
-static void *worker_main(void *arg)
-{
+static void *worker_main(void *arg) {
     /* The job that is running now, if any, may be entered as well: its number differs from gate - 1. */
     struct seat seat = {((struct worker *)arg)->id, GATE_JOB(atomic_load(&pool.gate)) - 1};
     for (;;) {
@@ -137,14 +132,12 @@ static void *worker_main(void *arg)
 
 /* ---- The caller ---- */
 
-static bool nobody_inside(const void *arg)
-{
+static bool nobody_inside(const void *arg) {
     (void)arg;
     return !(atomic_load(&pool.gate) & GATE_INSIDE);
 }
 
-static void wait_for_workers(void)
-{
+static void wait_for_workers(void) {
     if (spin(nobody_inside, NULL)) return;
     pthread_mutex_lock(&pool.sleep);
     atomic_store(&pool.waiting, true);
@@ -153,8 +146,7 @@ static void wait_for_workers(void)
     pthread_mutex_unlock(&pool.sleep);
 }
 
-void nhr_pool_for(int32_t threads, int64_t tasks, nha_task_fn fn, void *arg)
-{
+void nhr_pool_for(int32_t threads, int64_t tasks, nha_task_fn fn, void *arg) {
     if (threads < 2 || tasks < 2 || atomic_exchange(&pool.busy, true)) {
         for (int64_t task = 0; task < tasks; task++) fn(arg, task, 0);
         return;
@@ -179,8 +171,7 @@ void nhr_pool_for(int32_t threads, int64_t tasks, nha_task_fn fn, void *arg)
 /* ---- Life of the workers ---- */
 
 /* Joins and frees all workers. `grow` is held and no job is running. */
-static void stop_workers(void)
-{
+static void stop_workers(void) {
     pthread_mutex_lock(&pool.sleep);
     atomic_store(&pool.stop, true);
     pthread_cond_broadcast(&pool.work);
@@ -196,8 +187,7 @@ static void stop_workers(void)
 }
 
 /* One more worker, with all signals left to the program's own threads. */
-static int start_worker(void)
-{
+static int start_worker(void) {
     struct worker *worker = nhr_alloc(sizeof *worker);
     if (!worker) return ENOMEM;
     worker->id = pool.count;
@@ -216,10 +206,9 @@ static int start_worker(void)
     return 0;
 }
 
-/* In the child of a fork there are no workers, and locks are as they happened to be: start anew. Plans stay usable (their callers run
- * all tasks), and the next plan starts workers again. */
-static void after_fork(void)
-{
+/* In the child of a fork there are no workers, and locks are as they happened to be: start anew. Plans stay usable
+ * (their callers run all tasks), and the next plan starts workers again. */
+static void after_fork(void) {
     pthread_mutex_init(&pool.grow, NULL);
     pthread_mutex_init(&pool.sleep, NULL);
     pthread_cond_init(&pool.work, NULL);
@@ -237,8 +226,7 @@ static void after_fork(void)
     atomic_store(&pool.busy, false);
 }
 
-int nhr_pool_acquire(int32_t threads)
-{
+int nhr_pool_acquire(int32_t threads) {
     int code = 0;
     pthread_mutex_lock(&pool.grow);
     if (!pool.fork_handled && (code = pthread_atfork(NULL, NULL, after_fork)) == 0) pool.fork_handled = true;
@@ -251,8 +239,7 @@ int nhr_pool_acquire(int32_t threads)
     return code;
 }
 
-void nhr_pool_release(void)
-{
+void nhr_pool_release(void) {
     pthread_mutex_lock(&pool.grow);
     if (--pool.users == 0) stop_workers();
     pthread_mutex_unlock(&pool.grow);

@@ -7,13 +7,15 @@
 
 enum { NHR_THREADS_MAX = 1024 };
 
-/* Makes sure that `threads` - 1 workers exist and holds them. Returns 0 or an errno; on failure nothing is held. Thread-safe. */
+/* Makes sure that `threads` - 1 workers exist and holds them. Returns 0 or an errno; on failure nothing is held.
+ * Thread-safe. */
 int nhr_pool_acquire(int32_t threads);
 /* Gives back one acquire; the last one joins and frees all workers. Thread-safe; not from inside a task. */
 void nhr_pool_release(void);
 
-/* Runs fn(arg, task, worker) for each task in [0, tasks) on the caller (worker 0) and at most threads - 1 workers; returns when all are
- * done. If another job has the pool, or after a fork, the caller runs all tasks itself. Thread-safe, allocates nothing. */
+/* Runs fn(arg, task, worker) for each task in [0, tasks) on the caller (worker 0) and at most threads - 1 workers;
+ * returns when all are done. If another job has the pool, or after a fork, the caller runs all tasks itself.
+ * Thread-safe, allocates nothing. */
 void nhr_pool_for(int32_t threads, int64_t tasks, nha_task_fn fn, void *arg);
 
 #endif

@@ -5,8 +5,7 @@
 
 #include "runtime/internal.h"
 
-const char *nha_status_text(nha_status status)
-{
+const char *nha_status_text(nha_status status) {
     switch (status) {
 #define CASE(name, value, text)                                                                                        \
     case name:                                                                                                         \
@@ -17,18 +16,15 @@ const char *nha_status_text(nha_status status)
     return "unknown status";
 }
 
-const char *nha_version(void)
-{
+const char *nha_version(void) {
     return NHA_VERSION;
 }
 
-uint32_t nha_abi_version(void)
-{
+uint32_t nha_abi_version(void) {
     return NHA_ABI_VERSION;
 }
 
-nha_status nhr_fail(nha_error *error, nha_status status, const char *format, ...)
-{
+nha_status nhr_fail(nha_error *error, nha_status status, const char *format, ...) {
     if (error) {
         va_list list;
         va_start(list, format);
@@ -39,8 +35,7 @@ nha_status nhr_fail(nha_error *error, nha_status status, const char *format, ...
     return status;
 }
 
-nha_status nhr_ok(nha_error *error)
-{
+nha_status nhr_ok(nha_error *error) {
     if (error) {
         error->status = NHA_OK;
         error->text[0] = 0;
@@ -48,8 +43,7 @@ nha_status nhr_ok(nha_error *error)
     return NHA_OK;
 }
 
-nha_status nhr_check_struct(const char *name, const void *object, size_t size, size_t known, nha_error *error)
-{
+nha_status nhr_check_struct(const char *name, const void *object, size_t size, size_t known, nha_error *error) {
     if (size < known)
         return nhr_fail(error, NHA_INVALID_ARGUMENT, "%s.struct_size is %zu, expected %zu: initialise it with NHA_INIT",
                         name, size, known);

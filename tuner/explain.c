@@ -20,8 +20,13 @@ const tune_manifest_kernel *tune_explain_find(const tune_library *library, const
             return &m->kernels[i];
         names[count++] = m->kernels[i].name;
     }
-    err_set(e, ERR_USAGE, "show", "the library has no kernel %s; did you mean %s?", name,
-            count ? base_nearest(name, names, count) : "another library");
+    const char *nearest = count ? base_nearest(name, names, count) : "another library";
+    for (size_t i = 0; i < count; i++) /* the beginning of a long name is more telling than its distance */
+        if (strncmp(names[i], name, strlen(name)) == 0) {
+            nearest = names[i];
+            break;
+        }
+    err_set(e, ERR_USAGE, "show", "the library has no kernel %s; did you mean %s?", name, nearest);
     return NULL;
 }
 
@@ -123,15 +128,16 @@ bool tune_explain_why(const tune_library *library, const tune_manifest_kernel *k
             kernel->name, (long long)kernel->rank, kernel->isa);
     if (kernel->rank >= 100)
         fprintf(out, "An untuned default: it serves every shape that no tuned kernel covers.\n");
-    if (!tune_manifest_find(&library->manifest, "tuning.jsonl")) {
-        fprintf(out, "The library was built, not tuned: there are no measurements.\n");
-        return true;
-    }
     if (!tune_library_read(library, "tuning.jsonl", &text, &size, e) || !tune_journal_parse(text, size, &journal, e))
         goto done;
     lines = calloc(journal.count + 1, sizeof *lines);
     if (!lines) {
         err_memory(e, "show");
+        goto done;
+    }
+    if (journal.count == 0) {
+        fprintf(out, "The library was built, not tuned: there are no measurements.\n");
+        ok = true;
         goto done;
     }
     int verified = 0, rejected = 0, failed = 0;

@@ -2,9 +2,13 @@
  * step. The order is that of the manifest's needs: code, texts, reports, and the manifest last. */
 #include "tuner/library.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "base/buf.h"
 #include "base/file.h"
@@ -18,7 +22,7 @@
 #include "tuner/library_table.h"
 #include "tuner/library_text.h"
 
-enum { SHARED_BYTES_MAX = 1 << 30 };
+enum { SHARED_BYTES_MAX = 1 << 30, STALE_SECONDS = 3600 };
 
 typedef struct writing {
     const tune_library_content *content;
@@ -289,6 +293,25 @@ static bool write_manifest(writing *w, err *e) {
     return put_text(w, "manifest.yaml", &text, e);
 }
 
+/* Removes temporary folders that killed runs left in `parent` an hour ago or earlier; best effort. Their names are
+ * those of base_path_beside: .nhac-PID-COUNT.tmp. */
+static void remove_stale(const char *parent) {
+    DIR *folder = opendir(parent);
+    if (!folder) return;
+    for (const struct dirent *item; (item = readdir(folder));) {
+        struct stat info;
+        int end = 0;
+        if (sscanf(item->d_name, ".nhac-%*[0-9]-%*[0-9].tmp%n", &end) < 0 || end == 0 || item->d_name[end]) continue;
+        if (fstatat(dirfd(folder), item->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(info.st_mode) ||
+            info.st_mtime > time(NULL) - STALE_SECONDS)
+            continue;
+        char *path = base_path_join(parent, item->d_name);
+        if (path) base_remove(path, "library", NULL);
+        free(path);
+    }
+    closedir(folder);
+}
+
 bool tune_library_write(const char *parent, const tune_library_content *content, char note[256], err *e) {
     writing w = {.content = content, .problem = &content->spec->problem};
     char *path = NULL, unused[256];
@@ -297,6 +320,7 @@ bool tune_library_write(const char *parent, const tune_library_content *content,
     note[0] = 0;
     if (!order_kernels(&w, e) || !fill_manifest(&w, e)) goto done;
     if (!base_mkdirs(parent, "library", e)) goto done;
+    remove_stale(parent);
     path = base_path_join(parent, w.problem->name);
     if (!path) {
         err_memory(e, "library");

@@ -85,24 +85,10 @@ bool tune_link_shared(const char *cc, const char *folder, const char *c_name, er
         goto done;
     if (!base_file_write(exports.data, map.data, map.size, "library", e)) goto done;
 
-    char *argv[] = {(char *)cc,
-                    "-shared",
-                    "-nostdlib",
-                    soname.data,
-                    "-Wl,-z,noexecstack",
-                    "-Wl,-z,relro",
-                    "-Wl,-z,now",
-                    "-Wl,-z,defs",
-                    "-Xlinker",
-                    "--version-script",
-                    "-Xlinker",
-                    exports.data,
-                    "-o",
-                    shared.data,
-                    "-Wl,--whole-archive",
-                    archive.data,
-                    "-Wl,--no-whole-archive",
-                    NULL};
+    char *argv[] = {(char *)cc, "-shared", "-nostdlib", soname.data, /* the code is position-independent already */
+                    "-Wl,-z,noexecstack", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,defs",
+                    "-Xlinker", "--version-script", "-Xlinker", exports.data, "-o", shared.data,
+                    "-Wl,--whole-archive", archive.data, "-Wl,--no-whole-archive", NULL};
     if (!run(argv, &log, &status, e)) goto done;
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
         set_failure(cc, &log, status, e);

@@ -8,7 +8,9 @@
 
 #include "tuner/final.h"
 
-enum { GROUP = 8, QUICK_ROUNDS = 5 };
+/* First impressions take one thread: a second would add the noise of waiting for each other, and tells nothing about a
+ * tile. */
+enum { GROUP = 8, QUICK_ROUNDS = 5, QUICK_THREADS = 1 };
 static const double QUICK_SAMPLE = 2e-3;    /* seconds a sample */
 static const double QUICK_CALL = 6e-3;      /* seconds of a call that stands for a longer one */
 static const double QUICK_SHARE = 0.65;     /* of the time: first impressions; the rest is for the finals */
@@ -42,37 +44,52 @@ static bool is_explored(const tune_search *s, int candidate) {
     return true;
 }
 
-static void take_up_candidate(tune_search *s, int i) {
-    tune_candidate *c = &s->space.candidates[i];
-    for (int kind = TUNE_RECORD_VERIFIED; kind <= TUNE_RECORD_FAILED; kind++) {
-        const tune_record *r = tune_journal_find(s->journal, kind, s->op, c->string);
-        if (!r)
-            continue;
-        c->status = kind == TUNE_RECORD_VERIFIED   ? TUNE_VERIFIED
-                    : kind == TUNE_RECORD_REJECTED ? TUNE_REJECTED
-                                                   : TUNE_FAILED;
+static int by_string(const void *a, const void *b) {
+    return strcmp((*(tune_candidate *const *)a)->string, (*(tune_candidate *const *)b)->string);
+}
+
+static void take_up_record(tune_search *s, tune_candidate *c, const tune_record *r) {
+    int place = (int)(c - s->space.candidates);
+    if (r->kind <= TUNE_RECORD_FAILED) {
+        c->status = r->kind == TUNE_RECORD_VERIFIED   ? TUNE_VERIFIED
+                    : r->kind == TUNE_RECORD_REJECTED ? TUNE_REJECTED
+                                                      : TUNE_FAILED;
         memcpy(c->why, r->why, sizeof c->why);
     }
-    for (int b = 0; b < s->bucket_count && c->status == TUNE_VERIFIED; b++) {
+    for (int b = 0; b < s->bucket_count; b++) {
         const gen_shape *shape = &s->buckets[b].shape;
-        const tune_record *q =
-            tune_journal_timed(s->journal, TUNE_RECORD_QUICK, s->op, c->string, shape->batch, shape->tokens);
-        const tune_record *f =
-            tune_journal_timed(s->journal, TUNE_RECORD_FINAL, s->op, c->string, shape->batch, shape->tokens);
-        if (q)
-            *score(s->quick, s, i, b) = score_of(q);
-        if (f)
-            *score(s->final, s, i, b) = score_of(f);
+        if (r->batch != shape->batch || r->tokens != shape->tokens)
+            continue;
+        if (r->kind == TUNE_RECORD_QUICK)
+            *score(s->quick, s, place, b) = score_of(r);
+        if (r->kind == TUNE_RECORD_FINAL)
+            *score(s->final, s, place, b) = score_of(r);
     }
 }
 
-static void take_up(tune_search *s) {
-    s->explored = 0;
-    for (int i = 0; i < s->space.count; i++) {
-        if (i > 0 && s->journal->count > 0)
-            take_up_candidate(s, i);
-        s->explored += is_explored(s, i);
+/* Applies the journal's records in their order, so that the latest of a kind counts. The default is verified anew each
+ * time. */
+static bool take_up(tune_search *s, err *e) {
+    size_t count = (size_t)s->space.count;
+    tune_candidate **sorted = malloc(count * sizeof *sorted), key, *at = &key;
+    if (!sorted)
+        return err_memory(e, "search");
+    for (size_t i = 0; i < count; i++)
+        sorted[i] = &s->space.candidates[i];
+    if (s->journal->count > 0)
+        qsort(sorted, count, sizeof *sorted, by_string);
+    for (size_t i = 0; i < s->journal->count; i++) {
+        const tune_record *r = &s->journal->records[i];
+        memcpy(key.string, r->tile, sizeof key.string);
+        tune_candidate **found = r->op == (int)s->op ? bsearch(&at, sorted, count, sizeof *sorted, by_string) : NULL;
+        if (found && (*found)->order != 0)
+            take_up_record(s, *found, r);
     }
+    free(sorted);
+    s->explored = 0;
+    for (int i = 0; i < s->space.count; i++)
+        s->explored += is_explored(s, i);
+    return true;
 }
 
 bool tune_search_done(const tune_search *s) {
@@ -108,8 +125,8 @@ bool tune_search_open(tune_search *s, const gen_shape *shapes, int shape_count, 
                 "%s (the untuned default): %s", first->string, first->why);
         goto failed;
     }
-    take_up(s);
-    return true;
+    if (take_up(s, e))
+        return true;
 failed:
     tune_search_close(s);
     return false;
@@ -137,7 +154,7 @@ static bool represent(tune_search *s, int bucket, err *e) {
         tune_samples samples;
         tune_measure_options o = {.clock = s->clock, .rounds = 1};
         bool ok = s->device->open_workload(s->problem, &shape, &s->space.candidates[0].library, 0, &w, e) &&
-                  s->device->open_runner(w, &s->space.candidates[0].library, NULL, NULL, s->threads, &r, e);
+                  s->device->open_runner(w, &s->space.candidates[0].library, NULL, NULL, QUICK_THREADS, &r, e);
         if (ok) {
             tune_subject subject = tune_runner_subject(r);
             ok = tune_measure(&subject, 1, &o, &samples, e);
@@ -222,6 +239,7 @@ bool tune_search_time(tune_search *s, int bucket, const gen_shape *shape, int ki
     tune_samples *samples = calloc(TUNE_GROUP_MAX + 1, sizeof *samples);
     tune_record *record = calloc(1, sizeof *record);
     tune_measure_options o = *options;
+    int threads = kind == TUNE_RECORD_QUICK ? QUICK_THREADS : s->threads;
     if (!samples || !record) {
         err_memory(e, "search");
         goto done;
@@ -230,7 +248,7 @@ bool tune_search_time(tune_search *s, int bucket, const gen_shape *shape, int ki
         const tune_candidate *c = i < 0 ? &s->space.candidates[0] : group[i];
         if (!c->loaded || c->status != TUNE_VERIFIED)
             continue;
-        if (!s->device->open_runner(workload, &c->library, NULL, NULL, s->threads, &runners[n], e))
+        if (!s->device->open_runner(workload, &c->library, NULL, NULL, threads, &runners[n], e))
             goto done;
         o.max_iterations = tune_runner_max_iterations(runners[n]);
         subjects[n] = tune_runner_subject(runners[n]);
@@ -245,7 +263,7 @@ bool tune_search_time(tune_search *s, int bucket, const gen_shape *shape, int ki
                                 .batch = s->buckets[bucket].shape.batch,
                                 .tokens = s->buckets[bucket].shape.tokens,
                                 .timed_tokens = shape->tokens,
-                                .threads = s->threads,
+                                .threads = threads,
                                 .samples = samples[k],
                                 .base = samples[0]};
         memcpy(record->tile, c->string, sizeof record->tile);
@@ -275,8 +293,11 @@ static bool explore_group(tune_search *s, tune_workload *const *workloads, tune_
                           double deadline, err *e) {
     bool ok = false;
     tune_prepare_options p = {s->device, s->reference, s->jobs, s->clock, deadline};
+    double begin = now(s);
     if (!tune_prepare(group, count, &p, e))
         return false;
+    s->preparing += now(s) - begin;
+    begin = now(s);
     for (int i = 0; i < count; i++)
         if (group[i]->status != TUNE_NEW && !tune_search_record_status(s, group[i], e))
             goto done;
@@ -289,6 +310,7 @@ static bool explore_group(tune_search *s, tune_workload *const *workloads, tune_
         if (!tune_search_time(s, b, &s->timed[b], TUNE_RECORD_QUICK, workloads[b], group, count, &o, e))
             goto done;
     }
+    s->timing += now(s) - begin;
     for (int i = 0; i < count; i++) {
         bool explored = is_explored(s, (int)(group[i] - s->space.candidates));
         s->explored += explored;

@@ -36,6 +36,7 @@ typedef struct tune_search {
     double timed_us[GEN_SHAPES_MAX]; /* the default's time on it */
     int explored;                    /* candidates that are done with: timed in each bucket, rejected or failed */
     int measured;                    /* of them, in this run */
+    double preparing, timing;        /* seconds spent compiling and verifying, and timing */
 } tune_search;
 
 /* Enumerates, prunes, takes up the journal, and prepares the default, which must verify. Errors: ERR_MISMATCH or

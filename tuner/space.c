@@ -13,6 +13,8 @@ typedef struct collector {
     const gen_isa *isa;
     tune_space *space;
     int capacity;
+    int64_t seen;
+    tune_random random;
     bool no_memory;
 } collector;
 
@@ -23,9 +25,15 @@ int tune_tile_distance(const gen_tile *a, const gen_tile *b) {
     return different;
 }
 
+/* Keeps every tile up to TUNE_SPACE_MAX; of more, a sample in which each is as likely (reservoir sampling). */
 static bool append(collector *c, const gen_tile *tile) {
     tune_space *s = c->space;
-    if (s->count == c->capacity) {
+    int64_t place = c->seen++;
+    if (s->count == TUNE_SPACE_MAX) {
+        place = tune_random_between(&c->random, 1, place);
+        if (place >= TUNE_SPACE_MAX)
+            return true;
+    } else if (s->count == c->capacity) {
         int capacity = c->capacity ? 2 * c->capacity : 256;
         tune_candidate *grown = realloc(s->candidates, (size_t)capacity * sizeof *grown);
         if (!grown) {
@@ -35,9 +43,9 @@ static bool append(collector *c, const gen_tile *tile) {
         s->candidates = grown;
         c->capacity = capacity;
     }
-    tune_candidate_init(&s->candidates[s->count], c->problem, c->op, c->isa, tile, s->count);
-    s->count++;
-    return s->count < TUNE_SPACE_MAX;
+    tune_candidate_init(&s->candidates[place], c->problem, c->op, c->isa, tile, (int)(c->seen - 1));
+    s->count += place == s->count;
+    return true;
 }
 
 static void count_reason(tune_space *s, const char *reason) {
@@ -66,16 +74,15 @@ static bool visit(void *context, const gen_tile *tile, const char *reason) {
 
 bool tune_space_open(const gen_problem *problem, nha_op op, const gen_isa *isa, tune_space *space, err *e) {
     memset(space, 0, sizeof *space);
-    collector c = {.problem = problem, .op = op, .isa = isa, .space = space};
+    collector c = {.problem = problem, .op = op, .isa = isa, .space = space, .random = {20251007}};
     gen_tile first;
     gen_tile_default(problem, op, isa, &first);
     if (!append(&c, &first) || !gen_cpu_space(problem, op, isa, visit, &c, e) || c.no_memory) {
         tune_space_close(space);
         return c.no_memory ? err_memory(e, "search") : err_set(e, ERR_INTERNAL, "search", "no search space");
     }
-    tune_random random = {20251007};
     for (int i = space->count - 1; i > 1; i--) {
-        int j = (int)tune_random_between(&random, 1, i);
+        int j = (int)tune_random_between(&c.random, 1, i);
         tune_candidate swap = space->candidates[i];
         space->candidates[i] = space->candidates[j];
         space->candidates[j] = swap;

@@ -4,7 +4,7 @@
 
 #include "tuner/candidate.h"
 
-enum { TUNE_SPACE_MAX = 50000, TUNE_REASONS_MAX = 64 };
+enum { TUNE_SPACE_MAX = 20000, TUNE_REASONS_MAX = 64 };
 
 typedef struct tune_space {
     tune_candidate *candidates; /* owned; [0] is the untuned default; the others legal, distinct, in a shuffled order

@@ -2,10 +2,13 @@
  * read as that. */
 #include "tuner/tune.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/nearest.h"
+#include "base/path.h"
 #include "base/sha256.h"
 #include "gen/spec_keys.h"
 #include "tuner/assemble.h"
@@ -85,6 +88,10 @@ static bool parse(job *j, err *e) {
         return false;
     if (!o->device->isa())
         return err_set(e, ERR_MISSING, "device", "there are no kernels for this kind of processor");
+    if (!base_mkdirs(o->folder, "tune", e))
+        return false;
+    if (access(o->folder, W_OK | X_OK) != 0) /* known now, not when all the work is done */
+        return err_at(e, ERR_SYSTEM, "tune", o->folder, 0, 0, "cannot write into this folder: %s", strerror(errno));
     tune_assembly_init(&j->assembly, &j->spec.problem);
     j->budget = o->budget > 0 ? o->budget : j->spec.budget;
     j->deadline = j->begin + j->budget - reserve(j->budget);
@@ -173,6 +180,9 @@ static bool tune_op(job *j, nha_op op, double deadline, err *e) {
         j->outcome->candidates += s.space.count;
         j->outcome->explored += s.explored;
         j->outcome->measured += s.measured;
+        if (tune_debug(TUNE_DEBUG_TIME))
+            fprintf(stderr, "time: %d candidates of %s: %.3f s preparing, %.3f s timing\n", s.measured, gen_op_name(op),
+                    s.preparing, s.timing);
         tune_search_close(&s);
         stage_time(j, "search");
     }
@@ -181,7 +191,7 @@ static bool tune_op(job *j, nha_op op, double deadline, err *e) {
     return ok;
 }
 
-static bool write(job *j, err *e) {
+static bool write_library(job *j, err *e) {
     char device[192], how[320];
     j->options->device->describe(device, sizeof device);
     snprintf(how, sizeof how, "nhac %s %s.yaml, on %s", j->options->search ? "tune" : "build", j->spec.problem.name,
@@ -221,7 +231,7 @@ bool tune_run(const tune_options *options, tune_outcome *outcome, err *e) {
         if (j.spec.ops[op])
             ok = tune_op(&j, (nha_op)op, share(&j, (nha_op)op), e);
     tune_progress_close(&j.progress);
-    ok = ok && write(&j, e);
+    ok = ok && write_library(&j, e);
     outcome->seconds = now(&j) - j.begin;
     tune_assembly_free(&j.assembly);
     tune_journal_close(&j.journal);

@@ -54,9 +54,10 @@ static int ceil_div(int a, int b) {
     return (a + b - 1) / b;
 }
 
-/* Registers of a product block: accumulators, a row of B, one broadcast. */
+/* Registers of a product block: accumulators, a row of B, one broadcast (and two temporaries where there is no FMA and products
+ * overwrite an operand); one more stays free, without which LLVM's scheduler spills. */
 static bool fits(const question *q, int rows, int vectors) {
-    return rows * vectors + vectors + 1 <= q->isa->registers;
+    return rows * vectors + vectors + (q->isa->fma ? 1 : 3) < q->isa->registers;
 }
 
 static bool block_vectors(const question *q) {
@@ -202,12 +203,11 @@ void gen_tile_default(const gen_problem *problem, nha_op op, const gen_isa *isa,
         knob[GEN_READ_VECTORS] = largest_legal(problem, op, isa, tile, GEN_READ_VECTORS, vectors, 4);
         return;
     }
-    static const int panels[] = {17, 9, 5, 3, 2, 1}, wide[] = {3, 2, 1}, rows32[] = {8}, rows16[] = {4};
+    static const int panels[] = {17, 9, 5, 3, 2, 1}, wide[] = {3, 2, 1};
     knob[GEN_BLOCK_TOKENS] = 16;
     knob[GEN_KEY_PANELS] = 1;
     knob[GEN_UNROLL] = 4;
-    const int *rows = isa->registers >= 32 ? rows32 : rows16;
-    knob[GEN_SCORE_ROWS] = knob[GEN_READ_ROWS] = *rows;
+    knob[GEN_SCORE_ROWS] = knob[GEN_READ_ROWS] = isa->registers >= 32 ? 8 : isa->fma ? 6 : 4;
     knob[GEN_SCORE_VECTORS] = isa->registers >= 32 ? 3 : 2;
     knob[GEN_READ_VECTORS] = knob[GEN_SCORE_VECTORS];
     knob[GEN_READ_VECTORS] = largest_legal(problem, op, isa, tile, GEN_READ_VECTORS, wide, 3);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static char dir[64];
 
@@ -41,6 +42,7 @@ const char *temp_path(const char *name) {
 
 const char *temp_file(const char *name, const void *bytes, size_t size) {
     const char *path = temp_path(name);
+    unlink(path); /* some file systems sync a file that is truncated and written again: 5 ms each in a fuzz loop */
     FILE *f = fopen(path, "wb");
     if (!f || fwrite(bytes, 1, size, f) != size || fclose(f) != 0) {
         perror(path);

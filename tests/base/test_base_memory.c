@@ -32,7 +32,9 @@ static long countdown = -1;
 #ifndef SANITIZED
 static long live; /* blocks not yet freed */
 
-/* glibc's own allocator under other names (its manual, "Replacing malloc"): these stand before the C library's. */
+/* glibc's own allocator under other names (its manual, "Replacing malloc"): the functions below stand before the C
+ * library's, for its own calls too, so they must be visible from outside this program. */
+#pragma GCC visibility push(default)
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t),
     *__libc_memalign(size_t, size_t);
 extern void __libc_free(void *);
@@ -71,6 +73,7 @@ void free(void *p) {
     live -= p != NULL;
     __libc_free(p);
 }
+#pragma GCC visibility pop
 #endif
 
 /* Runs `work` with every allocation failing in turn until one run needs fewer allocations than were granted. */

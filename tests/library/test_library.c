@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -16,6 +17,7 @@
 #include "base/file.h"
 #include "base/path.h"
 #include "help_library.h"
+#include "tuner/journal.h"
 
 static void has_text(const char *folder, const char *file, const char *text) {
     err e = {0};
@@ -195,6 +197,50 @@ static void existing_library_is_exchanged(void **state) {
     tune_library_close(&library);
 }
 
+/* The journal is copied as it is; the report tells of its records and does not trust their texts. */
+static void journal_and_report(void **state) {
+    (void)state;
+    err e = {0};
+    help_content made;
+    tune_journal journal;
+    char key[65], *copy;
+    size_t size;
+    const char *parent = help_path(help_folder(), "journal");
+    tune_record verified = {.kind = TUNE_RECORD_VERIFIED, .op = NHA_PREFILL, .tile = "x2"};
+    tune_record timed = {.kind = TUNE_RECORD_FINAL,
+                         .op = NHA_PREFILL,
+                         .tile = "x2",
+                         .batch = 3,
+                         .tokens = 777,
+                         .timed_tokens = 777,
+                         .threads = 1,
+                         .samples = {.us = {50, 50, 50}, .count = 3, .iterations = 1},
+                         .base = {.us = {100, 100, 100}, .count = 3, .iterations = 1}};
+    tune_record rejected = {.kind = TUNE_RECORD_REJECTED, .op = NHA_DECODE, .tile = "x1", .why = "<script>&"};
+    help_make(&made, "tiny", 100);
+    tune_journal_key(&made.spec.problem, "cpu", "generator", "llvm", 1, key);
+    assert_true(tune_journal_open(help_path(help_folder(), "live"), key, &journal, &e));
+    assert_true(tune_journal_add(&journal, &verified, &e) && tune_journal_add(&journal, &timed, &e) &&
+                tune_journal_add(&journal, &rejected, &e));
+    made.content.journal = journal.text.data;
+    made.content.journal_size = journal.text.size;
+    made.content.how = "how <it> was made";
+    assert_true(tune_library_write(parent, &made.content, NULL, &e));
+    assert_true(base_file_read(help_path(parent, "tiny/tuning.jsonl"), 1 << 20, &copy, &size, "test", &e));
+    assert_int_equal(size, journal.text.size);
+    assert_memory_equal(copy, journal.text.data, size);
+    free(copy);
+    const char *path = help_path(parent, "tiny");
+    has_text(path, "report.html", "how &lt;it&gt; was made");
+    has_text(path, "report.html", "1 candidates verified, 1 measurements");
+    has_text(path, "report.html", "<td>777</td>");
+    has_text(path, "report.html", "<td>50.00</td>");
+    has_text(path, "report.html", "50.0%");
+    has_text(path, "report.html", "&lt;script&gt;&amp;");
+    tune_journal_close(&journal);
+    help_free(&made);
+}
+
 /* One kernel that is best for two ranges: two rows, one member, one source. */
 static void kernel_in_two_rows(void **state) {
     (void)state;
@@ -281,7 +327,9 @@ static void full_disk_leaves_nothing(void **state) {
     help_content made;
     help_make(&made, "tiny", 100);
     assert_true(base_mkdirs(parent, "test", NULL));
-    for (rlim_t limit = 0; limit <= 4096; limit += 512) {
+    bool written = false;
+    rlim_t limit = 0;
+    for (; !written && limit <= 1 << 20; limit += 1024) {
         pid_t child = fork();
         int status;
         if (child == 0) {
@@ -290,14 +338,34 @@ static void full_disk_leaves_nothing(void **state) {
             const struct rlimit size = {limit, limit};
             setrlimit(RLIMIT_FSIZE, &size);
             const bool ok = tune_library_write(parent, &made.content, NULL, &e);
-            _exit(ok ? 9 : e.code);
+            _exit(ok ? ERR_NONE : e.code);
         }
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_true(WIFEXITED(status));
-        if (WEXITSTATUS(status) != ERR_SYSTEM) fail_msg("limit %d: status %d", (int)limit, status);
-        assert_int_equal(help_entries(parent), 0);
+        written = WEXITSTATUS(status) == ERR_NONE;
+        if (!written && WEXITSTATUS(status) != ERR_SYSTEM) fail_msg("limit %d: status %d", (int)limit, status);
+        assert_int_equal(help_entries(parent), written);
     }
+    assert_true(written && limit > 4096);
     help_free(&made);
+}
+
+/* What a killed run left is removed once it is old; what another run is writing is not. */
+static void stale_temporaries_go(void **state) {
+    (void)state;
+    const char *parent = help_path(help_folder(), "stale");
+    const char *old = help_path(parent, ".nhac-123-4.tmp"), *young = help_path(parent, ".nhac-123-5.tmp");
+    const char *other = help_path(parent, ".nhac-notes.tmp");
+    const struct timespec past[2] = {{.tv_sec = 1000000}, {.tv_sec = 1000000}};
+    assert_true(base_mkdirs(help_path(old, "src"), "test", NULL));
+    assert_true(base_mkdirs(young, "test", NULL));
+    assert_true(base_mkdirs(other, "test", NULL));
+    assert_int_equal(utimensat(AT_FDCWD, old, past, 0), 0);
+    assert_int_equal(utimensat(AT_FDCWD, other, past, 0), 0);
+    help_write(parent, "tiny", 100);
+    assert_false(base_exists(old));
+    assert_true(base_exists(young));
+    assert_true(base_exists(other));
 }
 
 static void unwritable_places_are_errors(void **state) {
@@ -347,6 +415,7 @@ int main(void) {
         cmocka_unit_test(kernel_in_two_rows),           cmocka_unit_test(needs_no_compiler),
         cmocka_unit_test(failing_compiler_is_reported), cmocka_unit_test(full_disk_leaves_nothing),
         cmocka_unit_test(unwritable_places_are_errors), cmocka_unit_test(bad_kernels_are_refused),
+        cmocka_unit_test(stale_temporaries_go),         cmocka_unit_test(journal_and_report),
     };
     help_folder();
     return cmocka_run_group_tests(tests, NULL, NULL);

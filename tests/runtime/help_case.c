@@ -53,12 +53,9 @@ static double uniform(uint64_t *state) {
 
 static double random_value(const nha_problem *p, enum field f, uint64_t *state) {
     double u = uniform(state), kind = uniform(state);
-    if (f == F_S)
-        return fabs(u);
-    if (f != F_GATE)
-        return 1.5 * u;
-    if (p->gate_input == NHA_GATE_LOGIT)
-        return 6 * u;
+    if (f == F_S) return fabs(u);
+    if (f != F_GATE) return 1.5 * u;
+    if (p->gate_input == NHA_GATE_LOGIT) return 6 * u;
     return kind > 0.97 ? 0 : kind > 0.94 ? -1e4 : -fabs(u) * 0.2;
 }
 
@@ -69,8 +66,7 @@ static void row(const struct sequence *s, enum field f, int64_t t, int64_t h, do
     int64_t heads, dim;
     int dtype;
     field_shape(s->p, f, &heads, &dim, &dtype);
-    for (int64_t i = 0; i < dim; i++)
-        out[i] = math_load(dtype, s->field[f], (t * heads + h) * dim + i);
+    for (int64_t i = 0; i < dim; i++) out[i] = math_load(dtype, s->field[f], (t * heads + h) * dim + i);
 }
 
 static void define_absorb(struct sequence *s, int64_t h, int64_t j) {
@@ -80,17 +76,14 @@ static void define_absorb(struct sequence *s, int64_t h, int64_t j) {
     row(s, F_K, j, h, k);
     row(s, F_V, j, h, v);
     row(s, F_GATE, j, h, gate);
-    if (p->gate_s_given)
-        row(s, F_S, j, h, given);
+    if (p->gate_s_given) row(s, F_S, j, h, given);
     math_map(p->slot_map, k, K);
     math_map(p->value_map, v, V);
     for (int64_t m = 0; m < M; m++) {
         double e = exp(math_gate(p, gate[m])), sm = p->gate_s_given ? given[m] : math_s(p, gate[m]);
         double *hk = s->hk + (h * M + m) * K, *hv = s->hv + (h * M + m) * V;
-        for (int64_t d = 0; d < K; d++)
-            hk[d] = e * hk[d] + sm * k[d];
-        for (int64_t d = 0; d < V; d++)
-            hv[d] = e * hv[d] + sm * v[d];
+        for (int64_t d = 0; d < K; d++) hk[d] = e * hk[d] + sm * k[d];
+        for (int64_t d = 0; d < V; d++) hv[d] = e * hv[d] + sm * v[d];
     }
 }
 
@@ -105,29 +98,24 @@ static void define_read(struct sequence *s, int64_t t, int64_t n, double *score)
     math_rotate(p, rq, t);
     for (int64_t m = 0; m < M; m++) {
         score[m] = 0;
-        for (int64_t d = 0; d < K; d++)
-            score[m] += p->scale * q[d] * s->hk[(h * M + m) * K + d];
+        for (int64_t d = 0; d < K; d++) score[m] += p->scale * q[d] * s->hk[(h * M + m) * K + d];
     }
     for (int64_t j = oldest; j <= t && p->window; j++) {
         row(s, p->rope == NHA_ROPE_GIVEN ? F_RK : F_K, j, h, x);
         math_rotate(p, x, j);
         score[M + j - oldest] = 0;
-        for (int64_t d = 0; d < K; d++)
-            score[M + j - oldest] += p->scale * rq[d] * x[d];
+        for (int64_t d = 0; d < K; d++) score[M + j - oldest] += p->scale * rq[d] * x[d];
     }
     int64_t keys = M + (p->window ? t - oldest + 1 : 0);
-    for (int64_t i = 0; i < keys; i++)
-        top = fmax(top, score[i]);
-    for (int64_t i = 0; i < keys; i++)
-        sum += exp(score[i] - top);
+    for (int64_t i = 0; i < keys; i++) top = fmax(top, score[i]);
+    for (int64_t i = 0; i < keys; i++) sum += exp(score[i] - top);
     double *o = s->o + (t * p->heads_q + n) * V;
     for (int64_t i = 0; i < keys; i++) {
         if (i >= M) {
             row(s, F_V, oldest + i - M, h, x);
             math_map(p->value_map, x, V);
         }
-        for (int64_t d = 0; d < V; d++)
-            o[d] += exp(score[i] - top) / sum * (i < M ? s->hv[(h * M + i) * V + d] : x[d]);
+        for (int64_t d = 0; d < V; d++) o[d] += exp(score[i] - top) / sum * (i < M ? s->hv[(h * M + i) * V + d] : x[d]);
     }
     s->lse[t * p->heads_q + n] = top + log(sum);
 }
@@ -136,15 +124,11 @@ static void define(struct sequence *s) {
     const nha_problem *p = s->p;
     int64_t H = p->heads_kv, K = p->head_dim_qk, V = p->head_dim_v, M = p->slots;
     double *score = calloc((size_t)(M + s->length + 1), sizeof *score);
-    for (int64_t i = 0; s->hk0 && i < H * M * K; i++)
-        s->hk[i] = (double)s->hk0[i];
-    for (int64_t i = 0; s->hv0 && i < H * M * V; i++)
-        s->hv[i] = (double)s->hv0[i];
+    for (int64_t i = 0; s->hk0 && i < H * M * K; i++) s->hk[i] = (double)s->hk0[i];
+    for (int64_t i = 0; s->hv0 && i < H * M * V; i++) s->hv[i] = (double)s->hv0[i];
     for (int64_t t = 0; t < s->length; t++) {
-        for (int64_t h = 0; M && t >= p->slot_lag && h < H; h++)
-            define_absorb(s, h, t - p->slot_lag);
-        for (int64_t n = 0; n < p->heads_q; n++)
-            define_read(s, t, n, score);
+        for (int64_t h = 0; M && t >= p->slot_lag && h < H; h++) define_absorb(s, h, t - p->slot_lag);
+        for (int64_t n = 0; n < p->heads_q; n++) define_read(s, t, n, score);
     }
     free(score);
 }
@@ -159,20 +143,16 @@ struct sequence *sequence_make(const nha_problem *p, int64_t length, bool memory
     for (enum field f = 0; f < FIELDS; f++) {
         int64_t heads, dim;
         int dtype;
-        if (!field_shape(p, f, &heads, &dim, &dtype))
-            continue;
+        if (!field_shape(p, f, &heads, &dim, &dtype)) continue;
         int64_t n = length * heads * dim;
         s->field[f] = calloc((size_t)(n + 1), (size_t)math_bytes(dtype));
-        for (int64_t i = 0; i < n && f < F_O; i++)
-            math_store(dtype, s->field[f], i, random_value(p, f, &state));
+        for (int64_t i = 0; i < n && f < F_O; i++) math_store(dtype, s->field[f], i, random_value(p, f, &state));
     }
     if (memory && M) {
         s->hk0 = calloc(hk, sizeof *s->hk0);
         s->hv0 = calloc(hv, sizeof *s->hv0);
-        for (size_t i = 0; i < hk; i++)
-            s->hk0[i] = (float)uniform(&state);
-        for (size_t i = 0; i < hv; i++)
-            s->hv0[i] = (float)uniform(&state);
+        for (size_t i = 0; i < hk; i++) s->hk0[i] = (float)uniform(&state);
+        for (size_t i = 0; i < hv; i++) s->hv0[i] = (float)uniform(&state);
     }
     s->o = calloc((size_t)(length * p->heads_q * p->head_dim_v + 1), sizeof *s->o);
     s->lse = calloc((size_t)(length * p->heads_q + 1), sizeof *s->lse);
@@ -183,10 +163,8 @@ struct sequence *sequence_make(const nha_problem *p, int64_t length, bool memory
 }
 
 void sequence_free(struct sequence *s) {
-    if (!s)
-        return;
-    for (int f = 0; f < FIELDS; f++)
-        free(s->field[f]);
+    if (!s) return;
+    for (int f = 0; f < FIELDS; f++) free(s->field[f]);
     free(s->hk0);
     free(s->hv0);
     free(s->o);
@@ -205,8 +183,7 @@ static double distance(int dtype, const void *got, const double *want, int64_t f
         difference += d * d;
         norm += want[i] * want[i];
     }
-    if (difference == 0)
-        return 0;
+    if (difference == 0) return 0;
     return isfinite(difference) ? sqrt(difference / fmax(norm, 1e-30)) : INFINITY;
 }
 
@@ -257,8 +234,7 @@ void batch_make(struct batch *b, const struct span *spans, int64_t count, enum l
     for (int64_t n = 0; n < count; n++) {
         b->spans[n] = spans[n];
         b->cu_seqlens[n + 1] = b->cu_seqlens[n] + (int32_t)spans[n].count;
-        if (!packed)
-            assert_int_equal(spans[n].count, spans[0].count);
+        if (!packed) assert_int_equal(spans[n].count, spans[0].count);
     }
     int64_t total = b->cu_seqlens[count];
     b->args.tokens = packed ? total : spans[0].count;
@@ -266,8 +242,7 @@ void batch_make(struct batch *b, const struct span *spans, int64_t count, enum l
     for (enum field f = 0; f < FIELDS; f++) {
         int64_t heads, dim;
         int dtype;
-        if (!field_shape(p, f, &heads, &dim, &dtype))
-            continue;
+        if (!field_shape(p, f, &heads, &dim, &dtype)) continue;
         int64_t bytes = math_bytes(dtype), width = strange ? dim + 16 : dim;
         nha_tensor *x = tensor_of(b, f);
         b->buffer_bytes[f] = total * heads * width * bytes;
@@ -276,10 +251,8 @@ void batch_make(struct batch *b, const struct span *spans, int64_t count, enum l
         x->stride_head = strange ? total * width : width;
         x->stride_token = strange ? -width : heads * width;
         x->stride_batch = strange ? -width * spans[0].count : x->stride_token * spans[0].count;
-        if (packed)
-            x->stride_batch = 12345; /* ignored */
-        if (strange && total)
-            x->data = b->buffer[f] + (total - 1) * width * bytes;
+        if (packed) x->stride_batch = 12345; /* ignored */
+        if (strange && total) x->data = b->buffer[f] + (total - 1) * width * bytes;
         for (int64_t n = 0; f < F_O && n < count; n++)
             for (int64_t t = 0; t < spans[n].count; t++)
                 for (int64_t h = 0; h < heads; h++)
@@ -304,8 +277,7 @@ void batch_scatter(const struct batch *b, int64_t n) {
 }
 
 void batch_free(struct batch *b) {
-    for (int f = 0; f < FIELDS; f++)
-        free(b->buffer[f]);
+    for (int f = 0; f < FIELDS; f++) free(b->buffer[f]);
     memset(b, 0, sizeof *b);
 }
 
@@ -331,7 +303,6 @@ nha_plan *case_plan(const nha_plan_options *options) {
     nha_plan *plan;
     nha_error error;
     nha_status status = nha_plan_create(&reference_library, options, &plan, &error);
-    if (status)
-        fail_msg("plan: %s", error.text);
+    if (status) fail_msg("plan: %s", error.text);
     return plan;
 }

@@ -1,5 +1,5 @@
-/* help_case.h: random sequences, the definition applied to them, and calls of libnha on any part of them in any layout.
- */
+/* help_case.h: random sequences, the definition applied to them, and calls of libnha on any
+ * part of them in any layout. */
 #ifndef HELP_CASE_H
 #define HELP_CASE_H
 

@@ -35,8 +35,7 @@ static double load_f16(uint16_t bits) {
 static uint16_t store_f16(double value) {
     uint16_t sign = signbit(value) ? 0x8000 : 0;
     double x = fabs(value);
-    if (x >= 65520)
-        return sign | 31 << 10;
+    if (x >= 65520) return sign | 31 << 10;
     int exponent;
     frexp(x, &exponent); /* x = f * 2^exponent, f in [0.5, 1) */
     int scale = exponent - 1 < -14 ? -24 : exponent - 11;
@@ -46,8 +45,7 @@ static uint16_t store_f16(double value) {
 }
 
 double math_load(int dtype, const void *data, int64_t i) {
-    if (dtype == NHA_F32)
-        return (double)((const float *)data)[i];
+    if (dtype == NHA_F32) return (double)((const float *)data)[i];
     uint16_t bits = ((const uint16_t *)data)[i];
     return dtype == NHA_BF16 ? load_bf16(bits) : load_f16(bits);
 }
@@ -66,8 +64,7 @@ double math_round(int dtype, double value) {
 }
 
 double math_gate(const nha_problem *p, double raw) {
-    if (p->gate_input == NHA_GATE_LOG)
-        return raw;
+    if (p->gate_input == NHA_GATE_LOG) return raw;
     return (fmin(raw, 0) - log1p(exp(-fabs(raw)))) / p->gate_normalizer;
 }
 
@@ -77,16 +74,13 @@ double math_s(const nha_problem *p, double raw) {
 
 void math_map(int map, double *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
-        if (map == NHA_MAP_SILU)
-            x[i] = x[i] / (1 + exp(-x[i]));
-        if (map == NHA_MAP_RELU)
-            x[i] = fmax(x[i], 0);
+        if (map == NHA_MAP_SILU) x[i] = x[i] / (1 + exp(-x[i]));
+        if (map == NHA_MAP_RELU) x[i] = fmax(x[i], 0);
     }
 }
 
 void math_rotate(const nha_problem *p, double *x, int64_t pos) {
-    if (p->rope != NHA_ROPE_NEOX && p->rope != NHA_ROPE_GPTJ)
-        return;
+    if (p->rope != NHA_ROPE_NEOX && p->rope != NHA_ROPE_GPTJ) return;
     int64_t half = p->head_dim_qk / 2;
     for (int64_t i = 0; i < half; i++) {
         double angle = (double)pos * pow(10000, -(double)i / (double)half), c = cos(angle), s = sin(angle);

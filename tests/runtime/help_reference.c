@@ -23,8 +23,7 @@ int reference_faults(void) {
 }
 
 static void check(bool kept) {
-    if (!kept)
-        atomic_fetch_add(&faults, 1);
+    if (!kept) atomic_fetch_add(&faults, 1);
 }
 
 /* ---- One sequence and kv head of a call ---- */
@@ -47,8 +46,7 @@ static struct view view_of(const nha_problem *p, const nha_cpu_args *a, int64_t 
     if (a->cache.pool) {
         v.row = a->cache.index ? a->cache.index[n] : n;
         v.skip = v.row < 0;
-        if (!v.skip)
-            memcpy(&v.pos, a->cache.pool + v.row * a->cache.row_bytes, sizeof v.pos);
+        if (!v.skip) memcpy(&v.pos, a->cache.pool + v.row * a->cache.row_bytes, sizeof v.pos);
     }
     v.n = a->cu_seqlens ? 0 : n;
     return v;
@@ -89,8 +87,7 @@ static void load(const struct view *v, enum stream s, int64_t t, double *out) {
     memcpy(&offset, (const char *)&v->a->cache + stream_info[s].offset, sizeof offset);
     const nha_cpu_tensor *tensor = (const void *)((const char *)v->a + stream_info[s].tensor);
     const char *from = t >= 0 ? element(tensor, v, t, v->h) : ring_entry(v, offset, dim * math_bytes(dtype), t);
-    for (int64_t i = 0; i < dim; i++)
-        out[i] = math_load(dtype, from, i);
+    for (int64_t i = 0; i < dim; i++) out[i] = math_load(dtype, from, i);
 }
 
 /* ---- The definition, step by step; memory hk [M][K], hv [M][V] ---- */
@@ -104,29 +101,24 @@ static void absorb(const struct view *v, int64_t j, struct memory *memory) {
     const nha_problem *p = v->p;
     int64_t K = p->head_dim_qk, V = p->head_dim_v, M = p->slots;
     double k[DIM_MAX], x[DIM_MAX], gate[DIM_MAX], s[DIM_MAX];
-    if (!M || v->pos + j < 0)
-        return;
+    if (!M || v->pos + j < 0) return;
     load(v, STREAM_K, j, k);
     load(v, STREAM_V, j, x);
     load(v, STREAM_GATE, j, gate);
-    if (p->gate_s_given)
-        load(v, STREAM_S, j, s);
+    if (p->gate_s_given) load(v, STREAM_S, j, s);
     math_map(p->slot_map, k, K);
     math_map(p->value_map, x, V);
     for (int64_t m = 0; m < M; m++) {
         double g = math_gate(p, gate[m]), e = exp(g), sm = p->gate_s_given ? s[m] : math_s(p, gate[m]);
-        for (int64_t d = 0; d < K; d++)
-            memory->hk[m * K + d] = e * memory->hk[m * K + d] + sm * k[d];
-        for (int64_t d = 0; d < V; d++)
-            memory->hv[m * V + d] = e * memory->hv[m * V + d] + sm * x[d];
+        for (int64_t d = 0; d < K; d++) memory->hk[m * K + d] = e * memory->hk[m * K + d] + sm * k[d];
+        for (int64_t d = 0; d < V; d++) memory->hv[m * V + d] = e * memory->hv[m * V + d] + sm * x[d];
         memory->gamma[m] += g;
     }
 }
 
 static double dot(const double *a, const double *b, int64_t n) {
     double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += a[i] * b[i];
+    for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
     return sum;
 }
 
@@ -134,8 +126,7 @@ static double dot(const double *a, const double *b, int64_t n) {
 static void mix(double a, const double *x, int64_t V, double *top, double *sum, double *o) {
     double next = fmax(*top, a), keep = exp(*top - next), p = exp(a - next);
     *sum = *sum * keep + p;
-    for (int64_t d = 0; d < V; d++)
-        o[d] = o[d] * keep + p * x[d];
+    for (int64_t d = 0; d < V; d++) o[d] = o[d] * keep + p * x[d];
     *top = next;
 }
 
@@ -163,10 +154,8 @@ static void attend(const struct view *v, int64_t t, const struct memory *memory)
             math_map(p->value_map, x, V);
             mix(p->scale * dot(rq, k, K), x, V, &top, &sum, o);
         }
-        for (int64_t d = 0; d < V; d++)
-            math_store(p->dtype, element(&v->a->o, v, t, head), d, o[d] / sum);
-        if (v->a->lse.data)
-            math_store(NHA_F32, element(&v->a->lse, v, t, head), 0, top + log(sum));
+        for (int64_t d = 0; d < V; d++) math_store(p->dtype, element(&v->a->o, v, t, head), d, o[d] / sum);
+        if (v->a->lse.data) math_store(NHA_F32, element(&v->a->lse, v, t, head), 0, top + log(sum));
     }
 }
 
@@ -176,21 +165,17 @@ static void attend(const struct view *v, int64_t t, const struct memory *memory)
 static void from_padded(const nha_problem *p, const float *data, struct memory *memory) {
     int64_t K = p->head_dim_qk, V = p->head_dim_v, M = p->slots, Mp = NHA_CPU_PADDED(M), Vp = NHA_CPU_PADDED(V);
     for (int64_t m = 0; m < M; m++) {
-        for (int64_t d = 0; d < K; d++)
-            memory->hk[m * K + d] = (double)data[d * Mp + m];
-        for (int64_t d = 0; d < V; d++)
-            memory->hv[m * V + d] = (double)data[K * Mp + m * Vp + d];
+        for (int64_t d = 0; d < K; d++) memory->hk[m * K + d] = (double)data[d * Mp + m];
+        for (int64_t d = 0; d < V; d++) memory->hv[m * V + d] = (double)data[K * Mp + m * Vp + d];
     }
 }
 
 static void to_padded(const nha_problem *p, const struct memory *memory, float *data) {
     int64_t K = p->head_dim_qk, V = p->head_dim_v, M = p->slots, Mp = NHA_CPU_PADDED(M), Vp = NHA_CPU_PADDED(V);
     for (int64_t m = 0; m < Mp; m++)
-        for (int64_t d = 0; d < K; d++)
-            data[d * Mp + m] = m < M ? (float)memory->hk[m * K + d] : 0;
+        for (int64_t d = 0; d < K; d++) data[d * Mp + m] = m < M ? (float)memory->hk[m * K + d] : 0;
     for (int64_t m = 0; m < M; m++)
-        for (int64_t d = 0; d < Vp; d++)
-            data[K * Mp + m * Vp + d] = d < V ? (float)memory->hv[m * V + d] : 0;
+        for (int64_t d = 0; d < Vp; d++) data[K * Mp + m * Vp + d] = d < V ? (float)memory->hv[m * V + d] : 0;
 }
 
 static float *row_memory(const struct view *v) {
@@ -208,27 +193,19 @@ static void initial(const struct view *v, int64_t n, struct memory *memory) {
     const nha_problem *p = v->p;
     int64_t K = p->head_dim_qk, V = p->head_dim_v, M = p->slots, at = n * p->heads_kv + v->h;
     memset(memory, 0, sizeof *memory);
-    if (v->row >= 0)
-        from_padded(p, row_memory(v), memory);
-    if (!v->a->hk0)
-        return;
-    for (int64_t i = 0; i < M * K; i++)
-        memory->hk[i] = (double)v->a->hk0[at * M * K + i];
-    for (int64_t i = 0; i < M * V; i++)
-        memory->hv[i] = (double)v->a->hv0[at * M * V + i];
+    if (v->row >= 0) from_padded(p, row_memory(v), memory);
+    if (!v->a->hk0) return;
+    for (int64_t i = 0; i < M * K; i++) memory->hk[i] = (double)v->a->hk0[at * M * K + i];
+    for (int64_t i = 0; i < M * V; i++) memory->hv[i] = (double)v->a->hv0[at * M * V + i];
 }
 
 static void final(const struct view *v, int64_t n, const struct memory *memory) {
     const nha_problem *p = v->p;
     int64_t K = p->head_dim_qk, V = p->head_dim_v, M = p->slots, at = n * p->heads_kv + v->h;
-    if (v->row >= 0)
-        to_padded(p, memory, row_memory(v));
-    if (!v->a->hk)
-        return;
-    for (int64_t i = 0; i < M * K; i++)
-        v->a->hk[at * M * K + i] = (float)memory->hk[i];
-    for (int64_t i = 0; i < M * V; i++)
-        v->a->hv[at * M * V + i] = (float)memory->hv[i];
+    if (v->row >= 0) to_padded(p, memory, row_memory(v));
+    if (!v->a->hk) return;
+    for (int64_t i = 0; i < M * K; i++) v->a->hk[at * M * K + i] = (float)memory->hk[i];
+    for (int64_t i = 0; i < M * V; i++) v->a->hv[at * M * V + i] = (float)memory->hv[i];
 }
 
 /* ---- Tasks ---- */
@@ -239,13 +216,10 @@ static void delta_task(const nha_problem *p, const nha_cpu_args *a, int64_t task
     int64_t piece = task % a->pieces, row = task / a->pieces, begin = piece * a->piece_tokens;
     struct view v = view_of(p, a, row / p->heads_kv, row % p->heads_kv);
     float *state = a->states + task * state_floats(p);
-    if (v.skip || begin >= v.length)
-        return;
+    if (v.skip || begin >= v.length) return;
     memset(memory, 0, sizeof *memory);
-    for (int64_t t = begin; t < begin + a->piece_tokens && t < v.length; t++)
-        absorb(&v, t - p->slot_lag, memory);
-    for (int64_t m = 0; m < NHA_CPU_PADDED(p->slots); m++)
-        state[m] = m < p->slots ? (float)memory->gamma[m] : 0;
+    for (int64_t t = begin; t < begin + a->piece_tokens && t < v.length; t++) absorb(&v, t - p->slot_lag, memory);
+    for (int64_t m = 0; m < NHA_CPU_PADDED(p->slots); m++) state[m] = m < p->slots ? (float)memory->gamma[m] : 0;
     to_padded(p, memory, state + NHA_CPU_PADDED(p->slots));
 }
 
@@ -253,16 +227,13 @@ static void scan_task(const nha_problem *p, const nha_cpu_args *a, int64_t task,
     int64_t n = task / p->heads_kv, size = state_floats(p), Mp = NHA_CPU_PADDED(p->slots);
     int64_t K = p->head_dim_qk, V = p->head_dim_v, per_run = a->run_tokens / a->piece_tokens;
     struct view v = view_of(p, a, n, task % p->heads_kv);
-    if (v.skip)
-        return;
+    if (v.skip) return;
     initial(&v, n, memory);
     for (int64_t r = 0; r < a->runs; r++) {
-        if (r && r * a->run_tokens >= v.length)
-            return;
+        if (r && r * a->run_tokens >= v.length) return;
         to_padded(p, memory, a->states_run + (task * a->runs + r) * size + Mp);
         for (int64_t piece = r * per_run; r < a->runs - 1 && piece < (r + 1) * per_run; piece++) {
-            if (piece * a->piece_tokens >= v.length)
-                return;
+            if (piece * a->piece_tokens >= v.length) return;
             const float *state = a->states + (task * a->pieces + piece) * size;
             static _Thread_local struct memory delta;
             from_padded(p, state + Mp, &delta);
@@ -280,8 +251,7 @@ static void scan_task(const nha_problem *p, const nha_cpu_args *a, int64_t task,
 static void prefill_task(const nha_problem *p, const nha_cpu_args *a, int64_t task, struct memory *memory) {
     int64_t r = task % a->runs, row = task / a->runs, n = row / p->heads_kv, begin = r * a->run_tokens;
     struct view v = view_of(p, a, n, row % p->heads_kv);
-    if (v.skip || (r && begin >= v.length))
-        return;
+    if (v.skip || (r && begin >= v.length)) return;
     int64_t before =
         v.pos + v.length < p->window - 1 ? v.pos + v.length : p->window - 1; /* keys a block may look back to */
     check(!p->window || a->window_panels >= (before + REFERENCE_BLOCK - 1) / REFERENCE_BLOCK + 1);
@@ -294,19 +264,16 @@ static void prefill_task(const nha_problem *p, const nha_cpu_args *a, int64_t ta
         absorb(&v, t - p->slot_lag, memory);
         attend(&v, t, memory);
     }
-    if (end == v.length && p->slots)
-        final(&v, n, memory);
+    if (end == v.length && p->slots) final(&v, n, memory);
 }
 
 static void decode_task(const nha_problem *p, const nha_cpu_args *a, int64_t task, struct memory *memory) {
     struct view v = view_of(p, a, task / p->heads_kv, task % p->heads_kv);
-    if (v.skip)
-        return;
+    if (v.skip) return;
     initial(&v, task / p->heads_kv, memory);
     absorb(&v, -p->slot_lag, memory);
     attend(&v, 0, memory);
-    if (p->slots)
-        to_padded(p, memory, row_memory(&v));
+    if (p->slots) to_padded(p, memory, row_memory(&v));
     for (enum stream s = STREAM_K; s <= STREAM_RK; s++) {
         int64_t dim, offset;
         int dtype;
@@ -324,8 +291,7 @@ static void decode_task(const nha_problem *p, const nha_cpu_args *a, int64_t tas
 static void run(const nha_problem *p, const nha_cpu_args *a, int64_t begin, int64_t end, void *scratch, task_fn fn,
                 bool decode) {
     int64_t panels = a->window_panels;
-    if (decode)
-        panels = p->window < a->cache.ring_tokens ? p->window : a->cache.ring_tokens;
+    if (decode) panels = p->window < a->cache.ring_tokens ? p->window : a->cache.ring_tokens;
     char *bytes = scratch;
     int64_t last = SCRATCH_BYTES + SCRATCH_PANEL_BYTES * panels - (int64_t)sizeof(int64_t);
     check((uintptr_t)scratch % 64 == 0 && (uintptr_t)a->states % 64 == 0 && (uintptr_t)a->states_run % 64 == 0);
@@ -338,8 +304,7 @@ static void run(const nha_problem *p, const nha_cpu_args *a, int64_t begin, int6
         memcpy(bytes, &task, sizeof task);
         memcpy(bytes + last, &task, sizeof task);
         fn(p, a, task, memory);
-        if (task % 3 == 0)
-            sched_yield();
+        if (task % 3 == 0) sched_yield();
         memcpy(&seen[0], bytes, sizeof task);
         memcpy(&seen[1], bytes + last, sizeof task);
         check(seen[0] == task && seen[1] == task);

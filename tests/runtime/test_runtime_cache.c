@@ -65,10 +65,8 @@ static nha_cache_image image_make(const nha_problem *p, int64_t tokens) {
     }
     image.k = aligned_memory((size_t)(rows * p->head_dim_qk * element));
     image.v = aligned_memory((size_t)(rows * p->head_dim_v * element));
-    if (M && p->gate_s_given)
-        image.s = aligned_memory((size_t)(rows * M * gate));
-    if (p->rope == NHA_ROPE_GIVEN)
-        image.rk = aligned_memory((size_t)(rows * p->head_dim_qk * element));
+    if (M && p->gate_s_given) image.s = aligned_memory((size_t)(rows * M * gate));
+    if (p->rope == NHA_ROPE_GIVEN) image.rk = aligned_memory((size_t)(rows * p->head_dim_qk * element));
     return image;
 }
 
@@ -111,11 +109,9 @@ static void check_image(const struct sequence *s, const nha_cache_image *image) 
     for (int i = 0; i < 5; i++) {
         int64_t heads, dim;
         int dtype;
-        if (!field_shape(p, streams[i].f, &heads, &dim, &dtype))
-            continue;
+        if (!field_shape(p, streams[i].f, &heads, &dim, &dtype)) continue;
         int64_t bytes = heads * dim * math_bytes(dtype), zero = (image->tokens - held) * bytes;
-        for (int64_t b = 0; b < zero; b++)
-            assert_int_equal(streams[i].data[b], 0);
+        for (int64_t b = 0; b < zero; b++) assert_int_equal(streams[i].data[b], 0);
         assert_memory_equal(streams[i].data + zero, (char *)s->field[streams[i].f] + (s->length - held) * bytes,
                             (size_t)(held * bytes));
     }
@@ -137,11 +133,9 @@ static void call(const nha_plan *plan, struct pool *pool, const int32_t *index, 
     batch_make(&b, spans, count, layout);
     b.args.cache = pool->memory;
     b.args.cache_index = index;
-    if (batch_execute(plan, &b, &error))
-        fail_msg("execute: %s", error.text);
+    if (batch_execute(plan, &b, &error)) fail_msg("execute: %s", error.text);
     for (int64_t n = 0; n < count; n++)
-        if (!index || index[n] >= 0)
-            batch_scatter(&b, n);
+        if (!index || index[n] >= 0) batch_scatter(&b, n);
     if (index && count > 1 && index[1] < 0 && spans[1].count) { /* a skipped sequence is not written */
         int64_t heads, dim;
         int dtype;
@@ -158,8 +152,7 @@ static void call(const nha_plan *plan, struct pool *pool, const int32_t *index, 
 
 static void check_all(const struct sequence *s, const char *what) {
     double e = sequence_error(s, 0, s->length);
-    if (e > tolerance(s->p))
-        fail_msg("%s: %s: error %g", s->p->name, what, e);
+    if (e > tolerance(s->p)) fail_msg("%s: %s: error %g", s->p->name, what, e);
 }
 
 /* ---- Tests ---- */
@@ -174,14 +167,12 @@ static void test_cuts(void **state) {
             nha_plan *packed = plan_on(&pool, NHA_PREFILL, 3, threads, NHA_PLAN_VARLEN | NHA_PLAN_DEBUG);
             nha_plan *decode = plan_on(&pool, NHA_DECODE, 3, threads, NHA_PLAN_DEBUG);
             struct span spans[3];
-            for (int n = 0; n < 3; n++)
-                spans[n].s = sequence_make(problem(i), LENGTH, false, (unsigned)(n + i));
+            for (int n = 0; n < 3; n++) spans[n].s = sequence_make(problem(i), LENGTH, false, (unsigned)(n + i));
             const int64_t cuts[] = {0, 1, -1, 3, 0, 80, -1, -1, -1, -1, 2, 40, 13, -1}; /* -1: a decode step */
             int64_t at = 0;
             for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++) {
                 bool step = cuts[c] < 0;
-                for (int n = 0; n < 3; n++)
-                    spans[n].first = at, spans[n].count = step ? 1 : cuts[c];
+                for (int n = 0; n < 3; n++) spans[n].first = at, spans[n].count = step ? 1 : cuts[c];
                 call(step    ? decode
                      : c % 2 ? packed
                              : prefill,
@@ -192,8 +183,7 @@ static void test_cuts(void **state) {
                 at += spans[0].count;
             }
             while (at < LENGTH) {
-                for (int n = 0; n < 3; n++)
-                    spans[n].first = at, spans[n].count = 1;
+                for (int n = 0; n < 3; n++) spans[n].first = at, spans[n].count = 1;
                 call(decode, &pool, index, spans, 3, LAYOUT_BATCH);
                 at++;
             }
@@ -208,8 +198,7 @@ static void test_cuts(void **state) {
             export(&pool, 0, &image);
             check_image(spans[2].s, &image);
             image_free(&image);
-            for (int n = 0; n < 3; n++)
-                sequence_free(spans[n].s);
+            for (int n = 0; n < 3; n++) sequence_free(spans[n].s);
             nha_plan_destroy(prefill);
             nha_plan_destroy(packed);
             nha_plan_destroy(decode);
@@ -235,8 +224,7 @@ static void test_moves(void **state) {
             int64_t need = nhr_ring(p) < cut ? nhr_ring(p) : cut;
             nha_cache_image image = image_make(p, need);
             export(&from, 3, &image);
-            if (nhr_ring(p) <= to.format.tokens || cut <= to.format.tokens)
-                import(&to, 1, &image);
+            if (nhr_ring(p) <= to.format.tokens || cut <= to.format.tokens) import(&to, 1, &image);
             image_free(&image);
             const int32_t copy_to[] = {2}, copy_from[] = {1};
             assert_int_equal(nha_cache_copy(&reference_library, i, cpu, &to.format, to.memory, copy_to, to.memory,

@@ -133,8 +133,7 @@ static void fixture_make(struct fixture *f, int32_t problem, enum kind kind) {
     nha_error error;
     assert_int_equal(nha_execute(f->plan, &f->b.args, f->given, f->workspace_bytes, NULL, &error), NHA_OK);
     assert_int_equal(error.status, NHA_OK);
-    if (f->cache)
-        memset(f->cache, 0, SEQUENCES * f->row_bytes);
+    if (f->cache) memset(f->cache, 0, SEQUENCES * f->row_bytes);
     memset(f->b.buffer[F_O], 0xa5, (size_t)f->b.buffer_bytes[F_O]);
 }
 
@@ -142,14 +141,11 @@ static void fixture_make(struct fixture *f, int32_t problem, enum kind kind) {
 static void fixture_refused(struct fixture *f, const char *what, nha_status want, const char *word) {
     nha_error error;
     int64_t pos = 0;
-    if (f->cache)
-        memcpy(&pos, f->cache, sizeof pos);
+    if (f->cache) memcpy(&pos, f->cache, sizeof pos);
     nha_status got = nha_execute(f->plan, &f->b.args, f->given, f->workspace_bytes, NULL, &error);
     check_error(what, got, &error, want, word);
-    for (int64_t i = 0; i < f->b.buffer_bytes[F_O]; i++)
-        assert_int_equal((unsigned char)f->b.buffer[F_O][i], 0xa5);
-    if (f->cache)
-        assert_memory_equal(&pos, f->cache, sizeof pos);
+    for (int64_t i = 0; i < f->b.buffer_bytes[F_O]; i++) assert_int_equal((unsigned char)f->b.buffer[F_O][i], 0xa5);
+    if (f->cache) assert_memory_equal(&pos, f->cache, sizeof pos);
 }
 
 static void fixture_free(struct fixture *f) {

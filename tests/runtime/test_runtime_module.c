@@ -42,14 +42,11 @@ static bool have_cc;
 
 static int set_up(void **state) {
     (void)state;
-    if (!mkdtemp(folder))
-        return -1;
+    if (!mkdtemp(folder)) return -1;
     FILE *file = fopen(in_folder("source.c"), "w");
-    if (!file || fputs(source, file) < 0 || fclose(file))
-        return -1;
+    if (!file || fputs(source, file) < 0 || fclose(file)) return -1;
     have_cc = compile("libnha_test_1.so", 0) == 0;
-    if (!have_cc)
-        print_message("SKIPPED: no working cc, shared libraries are not loaded in this test\n");
+    if (!have_cc) print_message("SKIPPED: no working cc, shared libraries are not loaded in this test\n");
     return 0;
 }
 
@@ -57,10 +54,8 @@ static int tear_down(void **state) {
     (void)state;
     DIR *dir = opendir(folder);
     for (struct dirent *entry; dir && (entry = readdir(dir));)
-        if (entry->d_name[0] != '.')
-            unlink(in_folder(entry->d_name));
-    if (dir)
-        closedir(dir);
+        if (entry->d_name[0] != '.') unlink(in_folder(entry->d_name));
+    if (dir) closedir(dir);
     return rmdir(folder);
 }
 
@@ -77,13 +72,11 @@ static nha_status open_status(const char *path, char text[252]) {
 
 static void test_open(void **state) {
     (void)state;
-    if (!have_cc)
-        skip();
+    if (!have_cc) skip();
     char text[252];
     nha_module *module;
     nha_error error;
-    if (nha_module_open(in_folder("libnha_test_1.so"), &module, &error))
-        fail_msg("%s", error.text);
+    if (nha_module_open(in_folder("libnha_test_1.so"), &module, &error)) fail_msg("%s", error.text);
     const nha_library *library = nha_module_library(module);
     assert_string_equal(nha_library_name(library), "test.1");
     assert_int_equal(nha_library_problem_count(library), 1);
@@ -112,8 +105,7 @@ static void copy(const char *to, size_t bytes) {
     FILE *in = fopen(from, "rb"), *out = fopen(in_folder(to), "wb");
     assert_true(in && out);
     int c;
-    for (size_t i = 0; i < bytes && (c = fgetc(in)) != EOF; i++)
-        fputc(c, out);
+    for (size_t i = 0; i < bytes && (c = fgetc(in)) != EOF; i++) fputc(c, out);
     fclose(in);
     fclose(out);
     chmod(in_folder(to), 0644);
@@ -130,8 +122,7 @@ static void test_refusals(void **state) {
     assert_int_equal(open_status("libnha_x.sox", text), NHA_BAD_LIBRARY);
     assert_int_equal(open_status(NULL, text), NHA_INVALID_ARGUMENT);
     assert_int_equal(nha_module_open("x", NULL, NULL), NHA_INVALID_ARGUMENT);
-    if (!have_cc)
-        skip();
+    if (!have_cc) skip();
 
     copy("libnha_other.so", SIZE_MAX); /* its symbol has another name */
     assert_int_equal(open_status(in_folder("libnha_other.so"), text), NHA_BAD_LIBRARY);
@@ -164,8 +155,7 @@ static int declared(void) {
     FILE *file = fopen(path, "r");
     assert_non_null(file);
     int count = 0;
-    while (fgets(line, sizeof line, file))
-        count += strncmp(line, "NHA_API ", 8) == 0;
+    while (fgets(line, sizeof line, file)) count += strncmp(line, "NHA_API ", 8) == 0;
     fclose(file);
     return count;
 }
@@ -191,10 +181,8 @@ static void test_exports(void **state) {
     int names = 0;
     while (fgets(line, sizeof line, pipe)) {
         char name[256], type;
-        if (sscanf(line, "%*x %c %255s", &type, name) != 2)
-            fail_msg("unexpected: %s", line);
-        if (strncmp(name, "nha_", 4))
-            fail_msg("libnha.so exports %s", name);
+        if (sscanf(line, "%*x %c %255s", &type, name) != 2) fail_msg("unexpected: %s", line);
+        if (strncmp(name, "nha_", 4)) fail_msg("libnha.so exports %s", name);
         names++;
     }
     assert_int_equal(pclose(pipe), 0);

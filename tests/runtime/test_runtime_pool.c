@@ -37,11 +37,9 @@ static void count(void *arg, int64_t task, int32_t worker) {
         atomic_fetch_add(&job->faults, 1);
         return;
     }
-    if (atomic_fetch_add(&job->inside[worker], 1))
-        atomic_fetch_add(&job->faults, 1); /* two calls share a worker */
+    if (atomic_fetch_add(&job->inside[worker], 1)) atomic_fetch_add(&job->faults, 1); /* two calls share a worker */
     atomic_fetch_add(&job->runs[task], 1);
-    if (job->busy_ns && task % 7 == 0)
-        nanosleep(&(struct timespec){0, job->busy_ns}, NULL);
+    if (job->busy_ns && task % 7 == 0) nanosleep(&(struct timespec){0, job->busy_ns}, NULL);
     atomic_fetch_sub(&job->inside[worker], 1);
 }
 
@@ -55,8 +53,7 @@ static bool run_jobs(int rounds, int sleep_every) {
             nanosleep(&(struct timespec){0, 200000}, NULL); /* let the workers fall asleep */
         }
         nhr_pool_for(1 + i % THREADS, tasks, count, &job);
-        for (int64_t t = 0; t < TASKS; t++)
-            right = right && atomic_load(&job.runs[t]) == (t < tasks);
+        for (int64_t t = 0; t < TASKS; t++) right = right && atomic_load(&job.runs[t]) == (t < tasks);
         right = right && !atomic_load(&job.faults);
     }
     return right;
@@ -70,6 +67,37 @@ static void test_tasks(void **state) {
     nhr_pool_release();
 }
 
+/* Returns when two threads are in it, or sets `late` after a long time. */
+struct meeting {
+    atomic_int present, late;
+};
+
+static void meet(void *arg, int64_t task, int32_t worker) {
+    struct meeting *meeting = arg;
+    (void)task, (void)worker;
+    atomic_fetch_add(&meeting->present, 1);
+    for (int i = 0; atomic_load(&meeting->present) < 2; i++) {
+        if (i == 30000) {
+            atomic_store(&meeting->late, 1);
+            return;
+        }
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+}
+
+/* Workers help, awake or asleep. */
+static void test_wake(void **state) {
+    (void)state;
+    assert_int_equal(nhr_pool_acquire(2), 0);
+    for (int i = 0; i < 20; i++) {
+        struct meeting meeting = {0};
+        nanosleep(&(struct timespec){0, i * 100000}, NULL);
+        nhr_pool_for(2, 2, meet, &meeting);
+        assert_int_equal(atomic_load(&meeting.late), 0);
+    }
+    nhr_pool_release();
+}
+
 static void *caller(void *arg) {
     *(bool *)arg = run_jobs(2000, 50);
     return NULL;
@@ -80,12 +108,9 @@ static void test_callers(void **state) {
     pthread_t threads[3];
     bool right[3] = {false};
     assert_int_equal(nhr_pool_acquire(THREADS), 0);
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, caller, &right[i]), 0);
-    for (int i = 0; i < 3; i++)
-        pthread_join(threads[i], NULL);
-    for (int i = 0; i < 3; i++)
-        assert_true(right[i]);
+    for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&threads[i], NULL, caller, &right[i]), 0);
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < 3; i++) assert_true(right[i]);
     nhr_pool_release();
 }
 
@@ -93,8 +118,7 @@ static void *acquirer(void *arg) {
     bool *right = arg;
     *right = true;
     for (int i = 0; i < 100; i++) {
-        if (nhr_pool_acquire(2 + i % 3))
-            return *right = false, NULL;
+        if (nhr_pool_acquire(2 + i % 3)) return *right = false, NULL;
         *right = *right && run_jobs(5, 0);
         nhr_pool_release();
     }
@@ -106,10 +130,8 @@ static void test_life(void **state) {
     (void)state;
     pthread_t threads[2];
     bool right[2] = {false};
-    for (int i = 0; i < 2; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, acquirer, &right[i]), 0);
-    for (int i = 0; i < 2; i++)
-        pthread_join(threads[i], NULL);
+    for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&threads[i], NULL, acquirer, &right[i]), 0);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
     assert_true(right[0] && right[1]);
 }
 
@@ -128,12 +150,10 @@ static void *execute(void *arg) {
         struct batch b;
         struct span span = {x->s, 0, x->s->length};
         batch_make(&b, &span, 1, LAYOUT_BATCH);
-        if (batch_execute(x->plan, &b, NULL))
-            x->right = false;
+        if (batch_execute(x->plan, &b, NULL)) x->right = false;
         batch_scatter(&b, 0);
         batch_free(&b);
-        if (sequence_error(x->s, 0, x->s->length) > 1e-5)
-            x->right = false;
+        if (sequence_error(x->s, 0, x->s->length) > 1e-5) x->right = false;
     }
     return NULL;
 }
@@ -210,8 +230,7 @@ static void test_fork(void **state) {
         nha_plan *second = NULL;
         right = right && nha_plan_create(&reference_library, &options, &second, NULL) == NHA_OK;
         x.plan = second;
-        if (right)
-            execute(&x);
+        if (right) execute(&x);
         right = right && x.right;
         nha_plan_destroy(second);
         nha_plan_destroy(plan);
@@ -228,7 +247,7 @@ static void test_fork(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tasks),      cmocka_unit_test(test_callers), cmocka_unit_test(test_life),
+        cmocka_unit_test(test_wake), cmocka_unit_test(test_tasks),      cmocka_unit_test(test_callers), cmocka_unit_test(test_life),
         cmocka_unit_test(test_executions), cmocka_unit_test(test_mode),    cmocka_unit_test(test_fork),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

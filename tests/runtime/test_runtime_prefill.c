@@ -19,16 +19,14 @@ static const nha_problem *problem(int32_t i) {
 /* Caller's threads: tasks in reverse order, as workers that go round. */
 static void reversed(void *context, int64_t tasks, nha_task_fn fn, void *arg) {
     int32_t threads = *(int32_t *)context;
-    for (int64_t task = tasks - 1; task >= 0; task--)
-        fn(arg, task, (int32_t)(task % threads));
+    for (int64_t task = tasks - 1; task >= 0; task--) fn(arg, task, (int32_t)(task % threads));
 }
 
 /* Runs the spans as one call and checks outputs and memory against the definition. */
 static void check_call(nha_plan_options options, struct span *spans, int64_t count, enum layout layout) {
     const nha_problem *p = problem(options.problem);
     int64_t hk_size = p->heads_kv * p->slots * p->head_dim_qk, hv_size = p->heads_kv * p->slots * p->head_dim_v;
-    if (layout == LAYOUT_PACKED || layout == LAYOUT_STRANGE_PACKED)
-        options.flags |= NHA_PLAN_VARLEN;
+    if (layout == LAYOUT_PACKED || layout == LAYOUT_STRANGE_PACKED) options.flags |= NHA_PLAN_VARLEN;
     nha_plan *plan = case_plan(&options);
     struct batch b;
     batch_make(&b, spans, count, layout);
@@ -45,8 +43,7 @@ static void check_call(nha_plan_options options, struct span *spans, int64_t cou
     }
     nha_error error;
     nha_status status = batch_execute(plan, &b, &error);
-    if (status)
-        fail_msg("execute: %s", error.text);
+    if (status) fail_msg("execute: %s", error.text);
     for (int64_t n = 0; n < count; n++) {
         struct sequence *s = spans[n].s;
         batch_scatter(&b, n);
@@ -65,8 +62,7 @@ static void check_call(nha_plan_options options, struct span *spans, int64_t cou
 }
 
 static void free_spans(struct span *spans, int64_t count) {
-    for (int64_t n = 0; n < count; n++)
-        sequence_free(spans[n].s);
+    for (int64_t n = 0; n < count; n++) sequence_free(spans[n].s);
 }
 
 static void make_spans(struct span *spans, const int64_t *lengths, int64_t count, int32_t problem_index, bool memory) {
@@ -186,8 +182,7 @@ static void test_nothing(void **state) {
     batch_make(&b, one, 1, LAYOUT_BATCH);
     b.args.lse.data = NULL;
     assert_int_equal(batch_execute(plan, &b, NULL), NHA_OK);
-    for (int64_t i = 0; i < b.buffer_bytes[F_LSE]; i++)
-        assert_int_equal((unsigned char)b.buffer[F_LSE][i], 0xa5);
+    for (int64_t i = 0; i < b.buffer_bytes[F_LSE]; i++) assert_int_equal((unsigned char)b.buffer[F_LSE][i], 0xa5);
     batch_free(&b);
     free_spans(one, 1);
     nha_plan_destroy(plan);

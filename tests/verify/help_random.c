@@ -1,0 +1,128 @@
+/* help_random.c: generated kernels on random legal problems of odd sizes, default and random tiles, every ISA of this
+ * machine. See help_random.h.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/verify/help_random.h"
+#include "tuner/candidate.h"
+#include "tuner/verify.h"
+
+enum { TILES = 2, OPS = 2 };
+
+/* Best so far of a reservoir of one: every legal tile is taken with the same probability. */
+typedef struct pick {
+    tune_random random;
+    int64_t seen;
+    gen_tile tile;
+} pick;
+
+static bool visit(void *context, const gen_tile *tile, const char *reason) {
+    pick *p = context;
+    if (!reason && tune_random_between(&p->random, 0, p->seen++) == 0)
+        p->tile = *tile;
+    return true;
+}
+
+static const gen_isa *random_isa(tune_random *r) {
+    int count, usable = 0;
+    const gen_isa *table = gen_isa_table(&count), *found = NULL;
+    for (int i = 0; i < count; i++)
+        if (table[i].needs && !(table[i].needs & ~nha_cpu_features()))
+            usable++;
+    if (tune_random_between(r, 0, 2) == 0 && usable > 1) { /* a third on ISAs below the best */
+        int nth = (int)tune_random_between(r, 0, usable - 2);
+        for (int i = 0; i < count; i++)
+            if (table[i].needs && !(table[i].needs & ~nha_cpu_features()) && nth-- == 0)
+                found = &table[i];
+    }
+    return found ? found : gen_isa_best(nha_cpu_features());
+}
+
+/* One problem: for each op the default tile and a random one, in one library, on random cases. */
+static bool run_problem(uint64_t seed, tune_verify_report *report, err *e) {
+    static const int priority[TILES] = {100, 0};
+    gen_problem problem;
+    tune_candidate c[OPS * TILES];
+    nha_kernel kernels[OPS * TILES];
+    tune_random r = {seed};
+    int count = 0;
+    bool ok = true;
+    memset(c, 0, sizeof c);
+    tune_random_problem(seed, &problem);
+    const gen_isa *isa = random_isa(&r);
+    for (int op = NHA_PREFILL; ok && op <= NHA_DECODE; op++)
+        for (int i = TILES - 1; ok && i >= 0; i--) { /* rising rank */
+            pick p = {.random = r};
+            gen_tile_default(&problem, op, isa, &p.tile);
+            if (i && !gen_cpu_space(&problem, op, isa, visit, &p, e))
+                ok = false;
+            r.state++;
+            tune_candidate *next = &c[count];
+            tune_candidate_init(next, &problem, op, isa, &p.tile, i);
+            if (!ok || (i == 0 && count && c[count - 1].op == (nha_op)op && !strcmp(c[count - 1].string, next->string)))
+                continue;
+            ok = tune_candidate_load(next, true, e);
+            kernels[count] = next->kernel;
+            kernels[count].rank = priority[!i];
+            count++;
+        }
+    if (ok) {
+        nha_library library = c[0].library;
+        library.kernel_count = count;
+        library.kernels = kernels;
+        tune_verify_options options = {.cases = 1, .seed = seed, .flops = 3e6, .fence = true};
+        ok = tune_verify_library(&library, 0, &problem, &options, report, e);
+    }
+    for (int i = 0; i < count; i++)
+        tune_candidate_unload(&c[i]);
+    return ok;
+}
+
+/* 300 problems in all, 2,000 with NHAC_LONG. With the sanitizers, which are there for the memory, a tenth. */
+static int64_t problems(void) {
+    const char *full = getenv("NHAC_LONG");
+#if defined(__SANITIZE_ADDRESS__)
+    int64_t part = 10;
+#else
+    int64_t part = 1;
+#endif
+    return (full && *full && strcmp(full, "0") ? 2000 : 300) / part;
+}
+
+static int64_t the_shard;
+
+static void test_random_problems(void **state) {
+    (void)state;
+    const char *one = getenv("NHAC_PROBLEM");
+    int64_t first = one ? atoll(one) : the_shard, last = one ? first + 1 : problems(), run = 0, failed = 0;
+    tune_verify_report all = {0};
+    for (int64_t seed = first; seed < last; seed += HELP_RANDOM_SHARDS, run++) {
+        err e = {0};
+        char text[256];
+        gen_problem problem;
+        if (!run_problem((uint64_t)seed, &all, &e)) {
+            tune_random_problem((uint64_t)seed, &problem);
+            gen_problem_string(&problem, NHA_PREFILL, text, sizeof text);
+            print_error("NHAC_PROBLEM=%lld (%s): %s\n", (long long)seed, text, e.text);
+            failed++;
+        }
+        err_clear(&e);
+    }
+    print_message("%lld problems, %lld executions; worst: o %.2g, lse %.2g, hk %.2g, hv %.2g\n", (long long)run,
+                  (long long)all.executions, all.worst[TUNE_CHECK_O], all.worst[TUNE_CHECK_LSE],
+                  all.worst[TUNE_CHECK_HK], all.worst[TUNE_CHECK_HV]);
+    assert_true(run > 0 && all.executions > run);
+    assert_int_equal(failed, 0);
+}
+
+int help_random_run(int shard) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random_problems)};
+    the_shard = shard;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
