@@ -143,7 +143,8 @@ typedef void (*nha_task_fn)(void *arg, int64_t task, int32_t worker);
 typedef void (*nha_parallel_for)(void *context, int64_t tasks, nha_task_fn fn, void *arg);
 
 enum {
-    NHA_PLAN_DEBUG = 1u << 0,     /* check cu_seqlens, cache_index and positions by value; slow on CUDA (synchronises) */
+    NHA_PLAN_DEBUG = 1u << 0,     /* check cu_seqlens, cache_index and positions by value; slow on CUDA (synchronises). On the CPU
+                                     every plan does, and this adds the search for a row that appears twice */
     NHA_PLAN_ALLOW_PTX = 1u << 1, /* CUDA: if no cubin fits, let the driver compile the library's PTX now, at plan time */
     NHA_PLAN_CACHE = 1u << 2,     /* prefill: executions will pass a cache (decode always does) */
     NHA_PLAN_VARLEN = 1u << 3,    /* prefill: executions will pass cu_seqlens */
@@ -158,7 +159,7 @@ typedef struct nha_plan_options {
     int32_t threads;        /* CPU: most threads an execution may use; 0: as many as the machine has */
     int64_t max_sequences;  /* bound of N, 1 and up */
     int64_t max_tokens;     /* bound of the total number of tokens over all sequences, 0: max_sequences * max_length */
-    int64_t max_length;     /* bound of the tokens of one sequence in one call */
+    int64_t max_length;     /* bound of the tokens of one sequence in one call; a decode has 1, whatever stands here */
     int64_t cache_tokens;   /* capacity of the pool's rings: what nha_cache_format said; 0: the whole ring */
     nha_parallel_for parallel_for; /* CPU: the caller's threads, or NULL for libnha's own pool */
     void *parallel_context;
@@ -244,9 +245,9 @@ typedef struct nha_tensor {
 
 typedef struct nha_args {
     size_t struct_size;
-    int64_t sequences;         /* N, at most max_sequences */
+    int64_t sequences;         /* N, 0 to max_sequences */
     int64_t tokens;            /* without cu_seqlens: T of every sequence (decode: 1); with it: the sum, cu_seqlens[N] */
-    const int32_t *cu_seqlens; /* [N+1] or NULL; needs NHA_PLAN_VARLEN; decode takes none */
+    const int32_t *cu_seqlens; /* [N+1] if the plan has NHA_PLAN_VARLEN, else NULL; decode takes none */
     nha_tensor q, k, v;        /* [.,.,HQ,K], [.,.,H,K], [.,.,H,V] */
     nha_tensor gate;           /* [.,.,H,M]: f or g as the problem says; unused if M = 0 */
     nha_tensor s;              /* [.,.,H,M], if gate_s_given */
@@ -255,7 +256,7 @@ typedef struct nha_args {
     nha_tensor lse;            /* out: F32 [.,.,HQ] (stride_head between heads); data NULL: not written */
     const float *hk0, *hv0;    /* prefill without a cache: initial memory [N,H,M,K], [N,H,M,V], contiguous, or both NULL: zero */
     float *hk, *hv;            /* prefill: memory after the last step, or both NULL. May equal hk0, hv0 */
-    void *cache;               /* pool (decode; prefill with NHA_PLAN_CACHE), updated in place */
+    void *cache;               /* pool if the plan is a decode or has NHA_PLAN_CACHE, else NULL; updated in place */
     const int32_t *cache_index; /* [N] row of each sequence, -1: skip the sequence (its outputs stay unwritten); NULL: 0..N-1.
                                   No row may appear twice */
 } nha_args;

@@ -51,7 +51,7 @@ typedef struct nha_cpu_tensor {
  * j % ring_tokens, [H][ring_tokens][dim], of raw k, v, gate, and s, rk where given. The offsets are from the start of the row. */
 typedef struct nha_cpu_cache {
     char *pool;             /* NULL: no cache */
-    const int32_t *index;   /* [N] or NULL */
+    const int32_t *index;   /* [N] or NULL: row n. -1: no task of the sequence does anything, libnha leaves its row alone */
     int64_t row_bytes;
     int64_t ring_tokens;    /* capacity, >= 1; positions past it wrap, so it is R or at least the largest position */
     int64_t memory_offset;  /* 64 */

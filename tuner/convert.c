@@ -93,8 +93,17 @@ void tune_store(void *array, int dtype, int64_t i, double x) {
 }
 
 void tune_widen(const void *array, int dtype, int64_t count, double *out) {
-    for (int64_t i = 0; i < count; i++)
-        out[i] = tune_load(array, dtype, i);
+    const uint16_t *half = array;
+    const float *single = array;
+    if (dtype == NHA_F16)
+        for (int64_t i = 0; i < count; i++)
+            out[i] = tune_f16_to_f32(half[i]);
+    else if (dtype == NHA_BF16)
+        for (int64_t i = 0; i < count; i++)
+            out[i] = tune_bf16_to_f32(half[i]);
+    else
+        for (int64_t i = 0; i < count; i++)
+            out[i] = single[i];
 }
 
 void tune_narrow(const double *x, int64_t count, int dtype, void *out) {

@@ -89,7 +89,9 @@ static bool one_plan(case_run *run, err *e) {
     ok = ok && again(run, &plan, &how, &first, "a second time, in other memory", e);
 
     how.in_place = false;
-    for (int64_t n = 0; ok && effort->company && batch->sequences > 1 && n < batch->sequences; n++) {
+    int64_t alone = batch->sequences < 2 ? 0 : effort->company < batch->sequences ? effort->company : batch->sequences;
+    for (int64_t i = 0; ok && i < alone; i++) {
+        int64_t n = alone > 1 ? i * (batch->sequences - 1) / (alone - 1) : 0; /* the first and the last among them */
         how.first = n, how.count = 1;
         how.layout = (int)(n % VERIFY_LAYOUTS);
         how.bare = n == batch->sequences - 1;

@@ -14,19 +14,39 @@ double tune_tolerance(int dtype) {
     return dtype == NHA_F32 ? 1e-5 : 4e-3;
 }
 
-double tune_relative_error(const void *x, int dtype, const double *y, int64_t count, double floor) {
-    double difference = 0, norm = 0;
-    for (int64_t i = 0; i < count; i++) {
-        double a = tune_load(x, dtype, i);
-        if (!isfinite(a))
-            return INFINITY;
-        difference += (a - y[i]) * (a - y[i]);
-        norm += y[i] * y[i];
+/* Squares of the norms of x - y and y, over count elements. */
+typedef struct squares {
+    double difference, norm;
+} squares;
+
+static squares compare(const void *x, int dtype, const double *y, int64_t count) {
+    enum { PART = 256, LANES = 4 }; /* partial sums, so that one addition need not wait for the other */
+    double wide[PART], difference[LANES] = {0}, norm[LANES] = {0};
+    for (int64_t first = 0; first < count; first += PART) {
+        int64_t part = count - first < PART ? count - first : PART;
+        tune_widen((const char *)x + first * gen_dtype_bytes(dtype), dtype, part, wide);
+        for (int64_t i = 0; i < part; i++) {
+            double d = wide[i] - y[first + i];
+            difference[i % LANES] += d * d;
+            norm[i % LANES] += y[first + i] * y[first + i];
+        }
     }
-    norm = fmax(sqrt(norm), floor * sqrt((double)count));
-    if (difference == 0)
+    return (squares){(difference[0] + difference[1]) + (difference[2] + difference[3]),
+                     (norm[0] + norm[1]) + (norm[2] + norm[3])};
+}
+
+/* ||x - y|| / max(||y||, floor * sqrt(count)) */
+static double relative(squares sum, int64_t count, double floor) {
+    double norm = fmax(sqrt(sum.norm), floor * sqrt((double)count));
+    if (!isfinite(sum.difference))
+        return INFINITY;
+    if (sum.difference == 0)
         return 0;
-    return norm > 0 ? sqrt(difference) / norm : INFINITY;
+    return norm > 0 ? sqrt(sum.difference) / norm : INFINITY;
+}
+
+double tune_relative_error(const void *x, int dtype, const double *y, int64_t count, double floor) {
+    return relative(compare(x, dtype, y, count), count, floor);
 }
 
 bool verify_truth_create(const gen_problem *problem, const tune_case_spec *spec, int threads, verify_truth *truth,
@@ -46,32 +66,39 @@ void verify_truth_destroy(verify_truth *truth) {
     tune_cache_destroy(&truth->after);
 }
 
-/* The worst row against its tolerance; returns the row, or -1. */
-static int64_t bad_row(const void *x, int dtype, const double *y, int64_t rows, int64_t dim, double floor,
-                       double limit) {
-    double all = 0;
-    for (int64_t i = 0; i < rows * dim; i++)
-        all += y[i] * y[i];
-    double average = rows ? sqrt(all / (double)rows) : 0;
+typedef struct tensor_error {
+    double all;  /* relative error over the tensor */
+    int64_t row; /* one that is off by more than the limit of rows, or -1 */
+} tensor_error;
+
+static tensor_error measure(const void *x, int dtype, const double *y, int64_t rows, int64_t dim, double floor,
+                            double limit) {
+    squares all = {0};
+    double worst = 0;
+    int64_t row_bytes = dim * gen_dtype_bytes(dtype);
     for (int64_t row = 0; row < rows; row++) {
-        double difference = 0, norm = 0;
-        for (int64_t i = row * dim; i < (row + 1) * dim; i++) {
-            double d = tune_load(x, dtype, i) - y[i];
-            difference += d * d;
-            norm += y[i] * y[i];
-        }
-        norm = fmax(fmax(sqrt(norm), average), floor);
-        if (!(sqrt(difference) <= limit * norm))
-            return row;
+        squares sum = compare((const char *)x + row * row_bytes, dtype, y + row * dim, dim);
+        all.difference += sum.difference;
+        all.norm += sum.norm;
+        worst = fmax(worst, sum.difference);
     }
-    return -1;
+    double average = rows ? fmax(all.norm / (double)rows, floor * floor) : 0;
+    tensor_error error = {relative(all, rows * dim, floor), -1};
+    /* Rarely is the worst row past what is allowed to an average one; only then are the rows looked at one by one. */
+    for (int64_t row = 0; worst > limit * limit * average && row < rows && error.row < 0; row++) {
+        squares sum = compare((const char *)x + row * row_bytes, dtype, y + row * dim, dim);
+        if (sum.difference > limit * limit * fmax(sum.norm, average))
+            error.row = row;
+    }
+    return error;
 }
 
 static bool check_tensor(const verify_truth *truth, int which, const void *x, int dtype, const double *y, int64_t rows,
                          int64_t dim, const char *what, tune_verify_report *report, err *e) {
     static const char *const names[TUNE_CHECKED] = {"o", "lse", "hk", "hv"};
     double tolerance = tune_tolerance(truth->test.problem.nha.dtype), floor = which == TUNE_CHECK_LSE ? 1 : 0;
-    double error = tune_relative_error(x, dtype, y, rows * dim, floor);
+    tensor_error found = measure(x, dtype, y, rows, dim, floor, ROW_FACTOR * tolerance);
+    double error = found.all;
     char shape[400];
     if (report && error > report->worst[which]) {
         report->worst[which] = error;
@@ -83,10 +110,9 @@ static bool check_tensor(const verify_truth *truth, int which, const void *x, in
     if (!(error <= tolerance))
         return err_set(e, ERR_MISMATCH, "verify", "%s: %s: relative error %.3g, tolerance %.3g (%s)", what,
                        names[which], error, tolerance, shape);
-    int64_t row = bad_row(x, dtype, y, rows, dim, floor, ROW_FACTOR * tolerance);
-    if (row >= 0)
+    if (found.row >= 0)
         return err_set(e, ERR_MISMATCH, "verify", "%s: %s: row %lld of %lld is off by more than %.3g (%s)", what,
-                       names[which], (long long)row, (long long)rows, ROW_FACTOR * tolerance, shape);
+                       names[which], (long long)found.row, (long long)rows, ROW_FACTOR * tolerance, shape);
     return true;
 }
 

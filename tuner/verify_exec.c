@@ -255,7 +255,7 @@ static bool take_output(exec_state *state, strided *t, char *out, bool written, 
 static bool inputs_unchanged(exec_state *state, err *e) {
     for (int id = 0; id < TUNE_INPUTS; id++) {
         strided *t = &state->tensor[id];
-        if (!t->buffer.map)
+        if (!t->buffer.memory)
             continue;
         const char *want = state->test->data[id];
         size_t bytes = (size_t)t->dim * t->element;
@@ -388,7 +388,7 @@ static bool take_results(exec_state *state, tune_result *result, err *e) {
         return false;
     if (!guard_intact(&state->workspace))
         return touched(e, "workspace", "written outside of it");
-    if ((state->cu.map && !guard_intact(&state->cu)) || (state->index.map && !guard_intact(&state->index)))
+    if ((state->cu.memory && !guard_intact(&state->cu)) || (state->index.memory && !guard_intact(&state->index)))
         return touched(e, "cu_seqlens or cache_index", "written about an input");
     if (!state->plan->pooled)
         return true;

@@ -2,40 +2,57 @@
  */
 #include "tuner/verify_guard.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "runtime/nha.h"
+
 enum { ZONE_VALUE = 0xa5 };
 
-bool guard_create(guard_buffer *buffer, size_t bytes, size_t offset, size_t align, bool fence, int poison) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), need = GUARD_ZONE + 64 + bytes + 64 + GUARD_ZONE;
-    memset(buffer, 0, sizeof *buffer);
-    if (bytes > (size_t)1 << 40)
-        return false;
-    size_t pages = (need + page - 1) / page * page;
+/* Whole pages and a closed one after them; the data ends where they end. */
+static bool map_fenced(guard_buffer *buffer, size_t bytes) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = (GUARD_ZONE + bytes + page - 1) / page * page;
     char *map = mmap(NULL, pages + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED)
         return false;
-    buffer->map = map;
-    buffer->map_bytes = pages + page;
-    buffer->bytes = bytes;
-    buffer->fenced = fence && bytes % align == 0;
-    if (buffer->fenced && mprotect(map + pages, page, PROT_NONE)) {
-        guard_destroy(buffer);
+    buffer->memory = map;
+    buffer->mapped = pages + page;
+    buffer->data = map + pages - bytes;
+    if (!mprotect(map + pages, page, PROT_NONE))
+        return true;
+    guard_destroy(buffer);
+    return false;
+}
+
+bool guard_create(guard_buffer *buffer, size_t bytes, size_t offset, size_t align, bool fence, int poison) {
+    memset(buffer, 0, sizeof *buffer);
+    if (bytes > (size_t)1 << 40)
         return false;
+    buffer->fenced = fence && bytes % align == 0;
+    if (buffer->fenced) {
+        if (!map_fenced(buffer, bytes))
+            return false;
+    } else { /* from the heap, which has its pages ready after the first few */
+        if (posix_memalign(&buffer->memory, NHA_WORKSPACE_ALIGN, GUARD_ZONE + offset + bytes + GUARD_ZONE))
+            return false;
+        buffer->data = (char *)buffer->memory + GUARD_ZONE + offset;
     }
-    buffer->data =
-        buffer->fenced ? map + pages - bytes : map + GUARD_ZONE + offset; /* the map and the zone are multiples of 64 */
+    buffer->bytes = bytes;
     buffer->zone = buffer->data - GUARD_ZONE;
-    memset(buffer->zone, ZONE_VALUE, GUARD_ZONE + bytes + (buffer->fenced ? 0 : GUARD_ZONE));
+    memset(buffer->zone, ZONE_VALUE, GUARD_ZONE);
+    if (!buffer->fenced)
+        memset(buffer->data + bytes, ZONE_VALUE, GUARD_ZONE);
     memset(buffer->data, poison, bytes);
     return true;
 }
 
 void guard_destroy(guard_buffer *buffer) {
-    if (buffer->map)
-        munmap(buffer->map, buffer->map_bytes);
+    if (buffer->mapped)
+        munmap(buffer->memory, buffer->mapped);
+    else
+        free(buffer->memory);
     memset(buffer, 0, sizeof *buffer);
 }
 

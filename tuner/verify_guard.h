@@ -16,9 +16,9 @@ enum {
 typedef struct guard_buffer {
     char *data; /* `bytes` bytes of the user */
     size_t bytes;
-    char *zone; /* GUARD_ZONE bytes before data; as many follow it, unless fenced */
-    char *map;  /* what is unmapped in the end */
-    size_t map_bytes;
+    char *zone;   /* GUARD_ZONE bytes before data; as many follow it, unless fenced */
+    void *memory; /* what is freed, or unmapped (`mapped` bytes), in the end */
+    size_t mapped;
     bool fenced;
 } guard_buffer;
 

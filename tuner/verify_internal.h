@@ -29,7 +29,7 @@ bool verify_same_bits(const verify_truth *truth, const tune_result *result, cons
 /* How thorough a case is run. */
 typedef struct verify_effort {
     int threads;  /* most threads of libnha's pool; 1: only the caller's */
-    bool company; /* each sequence alone, and with one skipped */
+    int company;  /* sequences that are also run alone, spread over the batch; with one skipped; 0: neither */
     bool divided; /* prefill: forced into runs and pieces of one block */
     bool cuts;    /* the op's own kernel through cuts (prefill pieces, decode steps) */
     bool fence;

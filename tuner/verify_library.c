@@ -87,7 +87,7 @@ static bool random_case(const nha_library *library, int index, int op, const gen
     verify_effort effort = {.fence = options->fence};
     effort.layout = (int)tune_random_between(&r, 0, VERIFY_LAYOUTS - 1);
     effort.threads = tune_random_between(&r, 0, 1) ? threads : 1;
-    effort.company = tune_random_between(&r, 0, 1);
+    effort.company = tune_random_between(&r, 0, 1) ? TUNE_CASE_SEQUENCES : 0;
     effort.divided = true;
     effort.cuts = tune_random_between(&r, 0, 2) == 0;
     bool ok = true;

@@ -82,8 +82,8 @@ static bool add_prefill(tune_reference *r, const gen_problem *p, uint64_t seed, 
     packed.length[2] = 1;
     packed.length[3] = 35;
     packed.length[4] = cap(p, s.base / 2 + 3, 0, most / 4, 5);
-    if (!add(r, p, &packed,
-             &(verify_effort){.threads = 1, .company = true, .divided = true, .layout = VERIFY_HEAD_MAJOR}, threads, e))
+    if (!add(r, p, &packed, &(verify_effort){.threads = 1, .company = 2, .divided = true, .layout = VERIFY_HEAD_MAJOR},
+             threads, e))
         return false;
 
     /* From caches: one whose ring fills up meanwhile, one far along. */
@@ -91,7 +91,7 @@ static bool add_prefill(tune_reference *r, const gen_problem *p, uint64_t seed, 
     cached.pos[0] = larger(s.full - 3, 0);
     cached.pos[1] = s.wraps ? s.full + 70001 : s.full;
     cached.length[0] = cached.length[1] = cap(p, 21, s.full, most / 2, 3);
-    if (!add(r, p, &cached, &(verify_effort){.threads = 1, .company = true, .cuts = true, .layout = VERIFY_PADDED},
+    if (!add(r, p, &cached, &(verify_effort){.threads = 1, .company = 2, .cuts = true, .layout = VERIFY_PADDED},
              threads, e))
         return false;
 
@@ -127,7 +127,7 @@ static bool add_decode(tune_reference *r, const gen_problem *p, uint64_t seed, i
     cached.pos[4] = s.wraps ? s.full + 70001 : s.full;
     for (int n = 0; n < 5; n++)
         cached.length[n] = cap(p, 5, s.full, most / 5, 2);
-    if (!add(r, p, &cached, &(verify_effort){.threads = 2, .company = true, .cuts = true, .layout = VERIFY_HEAD_MAJOR},
+    if (!add(r, p, &cached, &(verify_effort){.threads = 2, .company = 2, .cuts = true, .layout = VERIFY_HEAD_MAJOR},
              threads, e))
         return false;
 

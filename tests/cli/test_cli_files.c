@@ -268,8 +268,8 @@ static void run_bytes(const char *header, uint64_t header_size, size_t data) {
 static void test_safetensors(void **state) {
     (void)state;
     static const char *const headers[] = {
-        "{\"q\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]},\"k\":{\"dtype\":\"F32\",\"shape\":[4],"
-        "\"data_offsets\":[8,24]}}",
+        ("{\"q\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]},\"k\":{\"dtype\":\"F32\",\"shape\":[4],"
+         "\"data_offsets\":[8,24]}}"),
         "{\"q\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,18446744073709551615]}}",
         "{\"q\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[18446744073709551600,18446744073709551616]}}",
         "{\"q\":{\"dtype\":\"F32\",\"shape\":[4611686018427387905,4],\"data_offsets\":[0,16]}}",

@@ -1,5 +1,6 @@
 /* test_runtime_plan.c: which kernel a plan chooses, how it divides the work, what it asks of the workspace, and that a
- * failed allocation is an error without a leak. This file supplies libnha's allocator (runtime/alloc.c is not linked). */
+ * failed allocation is an error without a leak. This file supplies libnha's allocator (runtime/alloc.c is not linked).
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

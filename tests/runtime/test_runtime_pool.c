@@ -247,8 +247,9 @@ static void test_fork(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wake), cmocka_unit_test(test_tasks),      cmocka_unit_test(test_callers), cmocka_unit_test(test_life),
-        cmocka_unit_test(test_executions), cmocka_unit_test(test_mode),    cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_wake), cmocka_unit_test(test_tasks),      cmocka_unit_test(test_callers),
+        cmocka_unit_test(test_life), cmocka_unit_test(test_executions), cmocka_unit_test(test_mode),
+        cmocka_unit_test(test_fork),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
