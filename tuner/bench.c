@@ -11,7 +11,7 @@ static const size_t COLD_BYTES = 128u << 20, SET_MAX = 256u << 20;
 
 static double rate(const tune_limit *limit, const tune_samples *samples) { /* per microsecond */
     double us = tune_median(samples);
-    return us > 0 ? tune_limit_work(limit) / us : 0;
+    return us > 0 ? limit->work / us : 0;
 }
 
 bool tune_bench(const nha_library *library, const gen_problem *problem, const tune_bench_options *o,
@@ -31,22 +31,21 @@ bool tune_bench(const nha_library *library, const gen_problem *problem, const tu
         goto done;
     if (!d->open_runner(workload, library, o->kernel, o->isa, row->threads, &runner, e))
         goto done;
-    size_t set = tune_workload_bytes(workload) < SET_MAX ? tune_workload_bytes(workload) : SET_MAX;
+    size_t set = workload->bytes < SET_MAX ? workload->bytes : SET_MAX;
     for (int k = 0; k < 3; k++)
         if (!d->open_limit((tune_limit_kind)k, d->isa(), set, row->threads, &limits[k], e))
             goto done;
-    tune_subject subjects[SUBJECTS] = {tune_runner_subject(runner), tune_limit_subject(limits[0]),
-                                       tune_limit_subject(limits[1]), tune_limit_subject(limits[2])};
+    tune_subject subjects[SUBJECTS] = {runner->subject, limits[0]->subject, limits[1]->subject, limits[2]->subject};
     tune_measure_options m = {.clock = o->clock,
                               .sample_seconds = SAMPLE,
                               .rounds = ROUNDS,
-                              .max_iterations = tune_runner_max_iterations(runner),
+                              .max_iterations = runner->max_iterations,
                               .deadline = o->clock.now(o->clock.context) + LONGEST};
     if (!tune_measure(subjects, SUBJECTS, &m, samples, e))
         goto done;
 
-    row->context = tune_workload_context(workload);
-    snprintf(row->kernel, sizeof row->kernel, "%s", tune_runner_kernel(runner));
+    row->context = workload->context;
+    snprintf(row->kernel, sizeof row->kernel, "%s", runner->kernel);
     row->us = tune_median(&samples[0]);
     row->us_min = tune_min(&samples[0]);
     row->us_max = tune_max(&samples[0]);

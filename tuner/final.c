@@ -60,15 +60,29 @@ bool tune_final(tune_search *s, int bucket, double deadline, err *e) {
     for (int i = 0; i < count; i++)
         if (!tune_search_record_status(s, group[i], e))
             goto done;
-    /* One call to settle the iterations and ROUNDS_LEAST to measure, of everyone. */
-    double per_token = s->timed_us[bucket] * 1e-6 / (double)s->timed[bucket].tokens;
-    double left = deadline - s->clock.now(s->clock.context);
-    while (s->op == NHA_PREFILL && shape.tokens > s->timed[bucket].tokens &&
-           per_token * (double)shape.tokens * (ROUNDS_LEAST + 1) * (count + 1) > left)
-        shape.tokens /= 2;
-    tune_measure_options o = {.clock = s->clock, .sample_seconds = SAMPLE, .rounds = ROUNDS, .deadline = deadline};
-    if (!s->device->open_workload(s->problem, &shape, &s->space.candidates[0].library, COLD_BYTES, &w, e))
+    /* One call to settle the iterations and ROUNDS_LEAST to measure, of everyone, have to fit. */
+    const gen_shape *timed = &s->timed[bucket];
+    double per_token = s->timed_us[bucket] * 1e-6 / ((double)timed->tokens * (double)timed->batch);
+    double most = (deadline - s->clock.now(s->clock.context)) / ((ROUNDS_LEAST + 1) * (count + 1) * per_token);
+    while ((double)shape.tokens * (double)shape.batch > most &&
+           (shape.tokens / 2 >= timed->tokens || shape.batch / 2 >= timed->batch)) {
+        if (shape.batch / 2 >= timed->batch)
+            shape.batch /= 2;
+        else
+            shape.tokens /= 2;
+    }
+    tune_measure_options o = {
+        .clock = s->clock, .sample_seconds = SAMPLE, .rounds = ROUNDS, .rounds_least = 3, .deadline = deadline};
+    err small = {0};
+    if (!s->device->open_workload(s->problem, &shape, &s->space.candidates[0].library, COLD_BYTES, &w, &small)) {
+        ok = small.code == ERR_INPUT; /* it does not fit in memory: the first impressions have to do */
+        if (ok)
+            tune_progress_line(s->progress, "note: %s", small.text);
+        else
+            err_set(e, small.code, small.stage, "%s", small.text);
+        err_clear(&small);
         goto done;
+    }
     tune_progress_update(s->progress, "%s: the best %d again, batch %lld x %lld tokens", gen_op_name(s->op), count,
                          (long long)shape.batch, (long long)shape.tokens);
     ok = tune_search_time(s, bucket, &shape, TUNE_RECORD_FINAL, w, group, count, &o, e);
@@ -101,12 +115,15 @@ int tune_search_choose(const tune_search *s, int bucket) {
         ratio = f.ratio;
         noise = f.noise;
     }
-    if (best == 0)
+    /* The default gives way only to what is faster beyond the noise, however much that is. */
+    if (best == 0 || ratio >= 1 - fmax(TIE_LEAST, 2 * noise))
         return 0;
     winner = best;
-    for (int i = 0; i < s->space.count; i++) {
-        tune_score f = i == 0 ? (tune_score){true, 1, 0} : at(scores, s, i, bucket);
+    for (int i = 1; i < s->space.count; i++) {
+        tune_score f = at(scores, s, i, bucket);
         if (!f.timed || s->space.candidates[i].status != TUNE_VERIFIED)
+            continue;
+        if (f.ratio >= 1 - fmax(TIE_LEAST, 2 * f.noise))
             continue;
         double band = fmin(TIE_MOST, fmax(TIE_LEAST, 2 * hypot(noise, f.noise)));
         bool tie = f.ratio <= ratio * (1 + band);

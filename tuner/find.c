@@ -1,4 +1,4 @@
-/* find.c: see find.h. Libraries are opened and closed again. */
+/* find.c: see find.h. Libraries that were opened stay mapped: some do not survive being unloaded. */
 #include "tuner/find.h"
 
 #include <dlfcn.h>
@@ -21,7 +21,7 @@ bool tune_find_program(const char *name, char *out, size_t size) {
 
 bool tune_find_library(const char *name, const char *version_symbol, int *version) {
     *version = 0;
-    void *library = dlopen(name, RTLD_LAZY | RTLD_LOCAL);
+    void *library = dlopen(name, RTLD_LAZY | RTLD_LOCAL | RTLD_NODELETE);
     if (!library)
         return false;
     void *address = version_symbol ? dlsym(library, version_symbol) : NULL;

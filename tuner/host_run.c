@@ -283,6 +283,10 @@ static bool open_pool(host_run *run, err *e) {
         int64_t pos;
         if (__builtin_add_overflow(tune_batch_position(batch, n), tune_batch_length(batch, n), &pos))
             return err_set(e, ERR_INPUT, "run", "the position of sequence %lld overflows", (long long)n);
+        int64_t seen = tune_batch_position(batch, n), need = seen < run->problem->ring ? seen : run->problem->ring;
+        if (seen < 0 || (batch->cache && batch->cache->tokens < need)) /* before a pool is made by that position */
+            return err_set(e, ERR_INPUT, "run", "cache %lld is at position %lld, but holds %lld tokens", (long long)n,
+                           (long long)seen, (long long)batch->cache->tokens);
         if (pos > last)
             last = pos;
     }

@@ -81,6 +81,7 @@ static void write_line(base_buf *out, const tune_journal *journal, const tune_re
         json_put_integer(&w, "tokens", r->tokens);
     }
     if (r->kind == TUNE_RECORD_QUICK || r->kind == TUNE_RECORD_FINAL) {
+        json_put_integer(&w, "timed_batch", r->timed_batch);
         json_put_integer(&w, "timed_tokens", r->timed_tokens);
         json_put_integer(&w, "threads", r->threads);
         json_put_text(&w, "timed_by", journal->timed_by);
@@ -143,6 +144,7 @@ static bool read_line(const char *line, size_t length, tune_record *r) {
     snprintf(r->why, sizeof r->why, "%s", json_get_text(o, "why", ""));
     r->batch = json_get_integer(o, "batch", 0);
     r->tokens = json_get_integer(o, "tokens", 0);
+    r->timed_batch = json_get_integer(o, "timed_batch", 0);
     r->timed_tokens = json_get_integer(o, "timed_tokens", 0);
     r->threads = (int)json_get_integer(o, "threads", 0);
     r->seconds = json_get_number(o, "seconds", 0);

@@ -31,8 +31,8 @@ typedef struct tune_record {
     int op;         /* nha_op */
     char tile[160]; /* gen_tile_string; "" for done */
     char why[256];
-    int64_t batch, tokens; /* quick, final: the shape tuned for */
-    int64_t timed_tokens;  /* tokens a sequence in what was timed: fewer where the shape itself takes too long */
+    int64_t batch, tokens;             /* quick, final: the shape tuned for */
+    int64_t timed_batch, timed_tokens; /* of what was timed: less where the shape itself takes too long */
     int threads;
     double seconds;       /* done: budget of the op that was used up, or 0 where the space was exhausted */
     bool exhausted;       /* done: every legal candidate has been looked at */

@@ -13,16 +13,16 @@ enum { STREAMS = 8, FMA_STEPS = 4096, CONSTANTS = 64 };
 
 typedef void (*limit_fn)(float *data, int64_t steps, float *constants);
 
-struct tune_limit {
+typedef struct limit {
+    tune_limit head;
     tune_limit_kind kind;
     int threads;
     int64_t steps; /* loop steps of one thread in one iteration */
     int64_t part;  /* floats of one thread's part */
-    double work;   /* flops or bytes of an iteration, all threads */
     float *data;   /* threads * part floats, 64-byte aligned; FMA: where the sums go */
     jit_code *code;
     limit_fn fn;
-};
+} limit;
 
 typedef struct builder {
     LLVMContextRef context;
@@ -100,7 +100,7 @@ static void build_loop(builder *g, tune_limit_kind kind, const char *name) {
     LLVMBuildRetVoid(g->b);
 }
 
-static bool compile(tune_limit *limit, const gen_isa *isa, err *e) {
+static bool compile(limit *l, const gen_isa *isa, err *e) {
     static const char *const names[] = {"nhac_limit_fma", "nhac_limit_read", "nhac_limit_update"};
     bool ok = false;
     jit_object object = {0};
@@ -112,13 +112,13 @@ static bool compile(tune_limit *limit, const gen_isa *isa, err *e) {
     g.pointer = LLVMPointerTypeInContext(g.context, 0);
     g.vector = LLVMVectorType(g.f32, (unsigned)isa->vector);
     LLVMSetTarget(g.module, isa->triple);
-    build_loop(&g, limit->kind, names[limit->kind]);
-    if (!jit_compile(g.module, isa, &object, e) || !jit_load(object.bytes, object.size, &limit->code, e))
+    build_loop(&g, l->kind, names[l->kind]);
+    if (!jit_compile(g.module, isa, &object, e) || !jit_load(object.bytes, object.size, &l->code, e))
         goto done;
-    void *address = jit_symbol(limit->code, names[limit->kind], e);
+    void *address = jit_symbol(l->code, names[l->kind], e);
     if (!address)
         goto done;
-    memcpy(&limit->fn, &address, sizeof address);
+    memcpy(&l->fn, &address, sizeof address);
     ok = true;
 done:
     jit_object_destroy(&object);
@@ -128,55 +128,8 @@ done:
     return ok;
 }
 
-bool tune_limit_open(tune_limit_kind kind, const gen_isa *isa, size_t bytes, int threads, tune_limit **limit, err *e) {
-    *limit = NULL;
-    tune_limit *l = calloc(1, sizeof *l);
-    if (!l)
-        return err_memory(e, "limits");
-    l->kind = kind;
-    l->threads = threads < 1 ? 1 : threads;
-    if (kind == TUNE_LIMIT_FMA) {
-        l->steps = FMA_STEPS;
-        l->part = 16;
-        l->work = 2.0 * accumulators(isa) * isa->vector * (double)l->steps * l->threads;
-    } else {
-        int64_t step = (int64_t)STREAMS * isa->vector, floats = (int64_t)(bytes / sizeof(float)) / l->threads;
-        l->steps = floats > step ? (floats + step - 1) / step : 1;
-        l->part = (l->steps * step + 15) / 16 * 16;
-        l->work = (kind == TUNE_LIMIT_UPDATE ? 2.0 : 1.0) * 4.0 * (double)(l->steps * step) * l->threads;
-    }
-    size_t size = (size_t)l->part * sizeof(float) * (size_t)l->threads;
-    l->data = aligned_alloc(64, size);
-    if (!l->data) {
-        err_memory(e, "limits");
-        goto failed;
-    }
-    for (size_t i = 0; i < size / sizeof(float); i++)
-        l->data[i] = 1.0f;
-    if (!compile(l, isa, e))
-        goto failed;
-    *limit = l;
-    return true;
-failed:
-    tune_limit_close(l);
-    return false;
-}
-
-void tune_limit_close(tune_limit *limit) {
-    if (!limit)
-        return;
-    if (limit->code)
-        jit_unload(limit->code);
-    free(limit->data);
-    free(limit);
-}
-
-double tune_limit_work(const tune_limit *limit) {
-    return limit->work;
-}
-
 typedef struct worker {
-    const tune_limit *limit;
+    const limit *limit;
     int64_t iterations;
     int index;
     pthread_t thread;
@@ -193,26 +146,67 @@ static void *work(void *argument) {
 }
 
 static bool run(void *context, int64_t iterations, err *e) {
-    tune_limit *limit = context;
-    worker *workers = calloc((size_t)limit->threads, sizeof *workers);
+    const limit *l = context;
+    worker *workers = calloc((size_t)l->threads, sizeof *workers);
     if (!workers)
         return err_memory(e, "limits");
     bool ok = true;
-    for (int i = 0; i < limit->threads; i++)
-        workers[i] = (worker){.limit = limit, .iterations = iterations, .index = i};
-    for (int i = 1; i < limit->threads; i++) {
+    for (int i = 0; i < l->threads; i++)
+        workers[i] = (worker){.limit = l, .iterations = iterations, .index = i};
+    for (int i = 1; i < l->threads; i++) {
         workers[i].started = pthread_create(&workers[i].thread, NULL, work, &workers[i]) == 0;
         if (!workers[i].started)
             ok = err_set(e, ERR_SYSTEM, "limits", "cannot start a thread");
     }
     work(&workers[0]);
-    for (int i = 1; i < limit->threads; i++)
+    for (int i = 1; i < l->threads; i++)
         if (workers[i].started)
             pthread_join(workers[i].thread, NULL);
     free(workers);
     return ok;
 }
 
-tune_subject tune_limit_subject(tune_limit *limit) {
-    return (tune_subject){.run = run, .context = limit};
+bool tune_limit_open(tune_limit_kind kind, const gen_isa *isa, size_t bytes, int threads, tune_limit **out, err *e) {
+    *out = NULL;
+    limit *l = calloc(1, sizeof *l);
+    if (!l)
+        return err_memory(e, "limits");
+    l->kind = kind;
+    l->threads = threads < 1 ? 1 : threads;
+    if (kind == TUNE_LIMIT_FMA) {
+        l->steps = FMA_STEPS;
+        l->part = 16;
+        l->head.work = 2.0 * accumulators(isa) * isa->vector * (double)l->steps * l->threads;
+    } else {
+        int64_t step = (int64_t)STREAMS * isa->vector, floats = (int64_t)(bytes / sizeof(float)) / l->threads;
+        l->steps = floats > step ? (floats + step - 1) / step : 1;
+        l->part = (l->steps * step + 15) / 16 * 16;
+        l->head.work = (kind == TUNE_LIMIT_UPDATE ? 2.0 : 1.0) * 4.0 * (double)(l->steps * step) * l->threads;
+    }
+    size_t size = (size_t)l->part * sizeof(float) * (size_t)l->threads;
+    l->data = aligned_alloc(64, size);
+    if (!l->data) {
+        err_memory(e, "limits");
+        goto failed;
+    }
+    for (size_t i = 0; i < size / sizeof(float); i++)
+        l->data[i] = 1.0f;
+    if (!compile(l, isa, e))
+        goto failed;
+    l->head.subject = (tune_subject){.run = run, .context = l};
+    *out = &l->head;
+    return true;
+failed:
+    tune_limit_close(&l->head);
+    return false;
+}
+
+void tune_limit_close(tune_limit *head) {
+    limit *l = (limit *)head;
+    if (!l)
+        return;
+    if (l->code)
+        jit_unload(l->code);
+    free(l->data);
+    free(l);
 }

@@ -13,15 +13,15 @@ typedef enum tune_limit_kind {
     TUNE_LIMIT_UPDATE /* every byte read and written back once an iteration: 2 bytes moved for each byte of the set */
 } tune_limit_kind;
 
-typedef struct tune_limit tune_limit;
+/* What every device's limits begin with. */
+typedef struct tune_limit {
+    tune_subject subject; /* to be measured beside the kernels */
+    double work;          /* flops or bytes of one iteration */
+} tune_limit;
 
 /* `bytes`: the working set over all threads (rounded up to whole loop steps; ignored by FMA); `threads`: 1 and up, each
  * on its own part. Errors: those of jit_compile and jit_load, ERR_MEMORY. */
 bool tune_limit_open(tune_limit_kind kind, const gen_isa *isa, size_t bytes, int threads, tune_limit **limit, err *e);
 void tune_limit_close(tune_limit *limit);
-/* Flops or bytes of one iteration of the subject. */
-double tune_limit_work(const tune_limit *limit);
-/* To be measured beside the kernels; borrows the limit. */
-tune_subject tune_limit_subject(tune_limit *limit);
 
 #endif

@@ -59,13 +59,14 @@ static bool grow(const tune_subject *subject, const tune_measure_options *option
 bool tune_measure(const tune_subject *subjects, int count, const tune_measure_options *options, tune_samples *samples,
                   err *e) {
     int rounds = options->rounds < 1 ? 1 : options->rounds < TUNE_SAMPLES_MAX ? options->rounds : TUNE_SAMPLES_MAX;
+    int least = options->rounds_least > 1 ? options->rounds_least : 1;
     for (int i = 0; i < count; i++) {
         samples[i].count = 0;
         if (!grow(&subjects[i], options, &samples[i].iterations, e))
             return false;
     }
     for (int r = 0; r < rounds; r++) {
-        if (r > 0 && options->deadline > 0 && now(options) >= options->deadline)
+        if (r >= least && options->deadline > 0 && now(options) >= options->deadline)
             break;
         for (int k = 0; k < count; k++) {
             int i = r % 2 ? count - 1 - k : k;
@@ -100,7 +101,7 @@ static double median_of(const double *values, int count) {
 static double noise_of(const double *values, int count) {
     double middle = median_of(values, count);
     if (count < 2 || middle <= 0)
-        return 0;
+        return 1;
     double deviation[TUNE_SAMPLES_MAX];
     for (int i = 0; i < count; i++)
         deviation[i] = fabs(values[i] - middle);

@@ -35,7 +35,8 @@ typedef struct tune_measure_options {
     double sample_seconds;  /* a sample lasts at least this long; iterations grow until it does */
     int64_t max_iterations; /* 0: no limit */
     int rounds;             /* samples of each subject, 1..TUNE_SAMPLES_MAX */
-    double deadline;        /* by the clock: no round is begun after it, but the first always is; 0: none */
+    int rounds_least;       /* made whatever the deadline says; 0 means 1 */
+    double deadline;        /* by the clock: no further round is begun after it; 0: none */
     double give_up;         /* a subject this many times slower than subject 0 is dropped after two rounds; 0: never */
 } tune_measure_options;
 
@@ -49,8 +50,9 @@ bool tune_measure(const tune_subject *subjects, int count, const tune_measure_op
 double tune_median(const tune_samples *samples);
 double tune_min(const tune_samples *samples);
 double tune_max(const tune_samples *samples);
-/* Standard error of the median as a fraction of it, from the median absolute deviation (robust against the outliers of
- * a shared machine): 1.2533 * 1.4826 * MAD / (median * sqrt(n)). */
+/* Standard error of the median as a fraction of it (1, all of it, where there are fewer than 2 samples), from the
+ * median absolute deviation (robust against the outliers of a shared machine): 1.2533 * 1.4826 * MAD / (median *
+ * sqrt(n)). */
 double tune_noise(const tune_samples *samples);
 /* Median of samples[r] / base[r] over the common rounds, and in *noise (may be NULL) its standard error as above; 0 if
  * none. */

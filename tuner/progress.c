@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINE_MAX_ = 100 };
+enum { LINE_BYTES = 200, TERMINAL_COLUMNS = 79 };
 static const double TERMINAL_SECONDS = 0.1, PLAIN_SECONDS = 5;
 
 static double now(const tune_progress *p) {
@@ -32,12 +32,13 @@ void tune_progress_close(tune_progress *p) {
 void tune_progress_update(tune_progress *p, const char *format, ...) {
     if (!p->out || now(p) - p->shown < (p->terminal ? TERMINAL_SECONDS : PLAIN_SECONDS))
         return;
-    char line[LINE_MAX_];
+    char line[LINE_BYTES];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
     if (p->terminal) {
+        line[TERMINAL_COLUMNS] = 0; /* a line that wraps cannot be redrawn */
         int width = (int)strlen(line);
         fprintf(p->out, "\r%-*s", p->width > width ? p->width : width, line);
         p->width = width;

@@ -16,7 +16,7 @@ static const double QUICK_CALL = 6e-3;      /* seconds of a call that stands for
 static const double QUICK_SHARE = 0.65;     /* of the time: first impressions; the rest is for the finals */
 static const double QUICK_GIVE_UP = 1.3;    /* times the default */
 static const size_t COLD_BYTES = 64u << 20; /* decode: caches used in turn */
-static const int64_t SHORTEST = 512;        /* tokens: a shape is not represented by a shorter one */
+static const int64_t SHORTEST = 256;        /* tokens: a shape is not represented by a shorter one */
 
 static double now(const tune_search *s) {
     return s->clock.now(s->clock.context);
@@ -141,37 +141,45 @@ void tune_search_close(tune_search *s) {
 
 /* ---- First impressions ---- */
 
-/* A shape like the bucket's whose call takes about QUICK_CALL: fewer tokens of the same sequences (the cost per token
- * is the same far above the window), found with the default; its time goes to timed_us. Decode is timed as it is. */
+/* Time of one call of the default on a shape, in microseconds, after one to warm up. */
+static bool time_default(tune_search *s, const gen_shape *shape, double *us, err *e) {
+    const tune_device *d = s->device;
+    const nha_library *library = &s->space.candidates[0].library;
+    tune_workload *w = NULL;
+    tune_runner *r = NULL;
+    tune_samples samples;
+    tune_measure_options o = {.clock = s->clock, .rounds = 1};
+    bool ok = d->open_workload(s->problem, shape, library, 0, &w, e) &&
+              d->open_runner(w, library, NULL, NULL, QUICK_THREADS, &r, e) &&
+              tune_measure(&r->subject, 1, &o, &samples, e);
+    if (ok)
+        *us = tune_median(&samples);
+    d->close_runner(r);
+    d->close_workload(w);
+    return ok;
+}
+
+/* A shape like the bucket's whose call takes about QUICK_CALL: of a prefill fewer tokens (the cost of a token is the
+ * same far above the window), of both ops fewer sequences. Found with the default, from below; its time goes to
+ * timed_us. */
 static bool represent(tune_search *s, int bucket, err *e) {
-    gen_shape shape = s->buckets[bucket].shape;
-    int64_t most = shape.tokens;
-    if (s->op == NHA_PREFILL && most > SHORTEST)
-        shape.tokens = SHORTEST;
+    const gen_shape full = s->buckets[bucket].shape;
+    gen_shape *shape = &s->timed[bucket];
+    *shape = (gen_shape){.op = full.op, .batch = 1, .tokens = full.tokens};
+    if (s->op == NHA_PREFILL && full.tokens > SHORTEST)
+        shape->tokens = SHORTEST;
     for (;;) {
-        tune_workload *w = NULL;
-        tune_runner *r = NULL;
-        tune_samples samples;
-        tune_measure_options o = {.clock = s->clock, .rounds = 1};
-        bool ok = s->device->open_workload(s->problem, &shape, &s->space.candidates[0].library, 0, &w, e) &&
-                  s->device->open_runner(w, &s->space.candidates[0].library, NULL, NULL, QUICK_THREADS, &r, e);
-        if (ok) {
-            tune_subject subject = tune_runner_subject(r);
-            ok = tune_measure(&subject, 1, &o, &samples, e);
-        }
-        s->device->close_runner(r);
-        s->device->close_workload(w);
-        if (!ok)
+        if (!time_default(s, shape, &s->timed_us[bucket], e))
             return false;
-        s->timed[bucket] = shape;
-        s->timed_us[bucket] = tune_median(&samples);
         double room = QUICK_CALL * 1e6 / (s->timed_us[bucket] + 1);
-        if (s->op != NHA_PREFILL || room < 2 || shape.tokens >= most)
+        if (room < 2 || (shape->tokens == full.tokens && shape->batch == full.batch))
             return true;
-        for (; room >= 2 && shape.tokens < most; room /= 2)
-            shape.tokens *= 2;
-        if (shape.tokens > most)
-            shape.tokens = most;
+        if (room > 64) /* a call too short to tell how far to go */
+            room = 64;
+        for (; room >= 2 && shape->tokens < full.tokens; room /= 2)
+            shape->tokens = shape->tokens > full.tokens / 2 ? full.tokens : 2 * shape->tokens;
+        for (; room >= 2 && shape->batch < full.batch; room /= 2)
+            shape->batch = shape->batch > full.batch / 2 ? full.batch : 2 * shape->batch;
     }
 }
 
@@ -250,8 +258,8 @@ bool tune_search_time(tune_search *s, int bucket, const gen_shape *shape, int ki
             continue;
         if (!s->device->open_runner(workload, &c->library, NULL, NULL, threads, &runners[n], e))
             goto done;
-        o.max_iterations = tune_runner_max_iterations(runners[n]);
-        subjects[n] = tune_runner_subject(runners[n]);
+        o.max_iterations = runners[n]->max_iterations;
+        subjects[n] = runners[n]->subject;
         index[n++] = i;
     }
     if (n > 1 && !tune_measure(subjects, n, &o, samples, e))
@@ -262,6 +270,7 @@ bool tune_search_time(tune_search *s, int bucket, const gen_shape *shape, int ki
                                 .op = (int)s->op,
                                 .batch = s->buckets[bucket].shape.batch,
                                 .tokens = s->buckets[bucket].shape.tokens,
+                                .timed_batch = shape->batch,
                                 .timed_tokens = shape->tokens,
                                 .threads = threads,
                                 .samples = samples[k],
@@ -283,10 +292,10 @@ done:
 
 static void show(tune_search *s) {
     int best = best_so_far(s, 0);
-    tune_score q = *score(s->quick, s, best, 0);
-    tune_progress_update(s->progress, "%s: %d of %d candidates, best %s (%.2fx of the default), %.0f s left",
-                         gen_op_name(s->op), s->explored, s->space.count, s->space.candidates[best].string,
-                         best ? 1 / q.ratio : 1.0, fmax(0, s->deadline - now(s)));
+    double speed = best ? 1 / score(s->quick, s, best, 0)->ratio : 1;
+    tune_progress_update(s->progress, "%s: %d of %d candidates, best %.2fx as fast as the default, %.0f s left, %s",
+                         gen_op_name(s->op), s->explored, s->space.count, speed, fmax(0, s->deadline - now(s)),
+                         s->space.candidates[best].string);
 }
 
 static bool explore_group(tune_search *s, tune_workload *const *workloads, tune_candidate *const *group, int count,

@@ -190,8 +190,7 @@ bool verify_case(const nha_library *library, int index, int op, const char *kern
     if (effort->threads > 1 && (!with_threads(&run, effort->threads, 0, "several threads", e) ||
                                 !with_threads(&run, 0, effort->threads + 1, "tasks in reverse order", e)))
         return false;
-    if (effort->divided && op == NHA_PREFILL && !truth->test.batch.cache &&
-        (!divided(&run, chosen, 1, e) || !divided(&run, chosen, 2, e)))
+    if (effort->divided && op == NHA_PREFILL && (!divided(&run, chosen, 1, e) || !divided(&run, chosen, 2, e)))
         return false;
     return !effort->cuts || with_cuts(&run, chosen, e);
 }

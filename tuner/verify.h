@@ -60,7 +60,7 @@ bool tune_verify_library(const nha_library *library, int index, const gen_proble
 
 /* One long sequence with slow gates against the oracle, N = 1: rounding that adds up with the length, positions,
  * divisions. */
-bool tune_verify_long(const nha_library *library, int index, const gen_problem *problem, int64_t tokens, int threads,
-                      uint64_t seed, tune_verify_report *report, err *e);
+bool tune_verify_long(const nha_library *library, int index, int op, const gen_problem *problem, int64_t tokens,
+                      int threads, uint64_t seed, tune_verify_report *report, err *e);
 
 #endif

@@ -6,11 +6,13 @@
 
 #include "tuner/verify_guard.h"
 #include "tuner/verify_internal.h"
+#include "tuner/verify_pool.h"
 
 typedef struct divided {
     const nha_cpu_code *code;
     nha_cpu_args args;
     guard_buffer states, states_run, scratch, o, lse, hk, hv;
+    verify_pool pool;
 } divided;
 
 static nha_cpu_tensor tensor(const void *data, const tune_batch *batch, int64_t heads, int64_t dim, int64_t element) {
@@ -40,7 +42,7 @@ static void set_arguments(divided *d, const tune_case *test, int64_t blocks) {
     a->runs = ceil_div(a->max_length, a->run_tokens);
     a->piece_tokens = d->code->block_tokens;
     a->pieces = p->slots ? (a->runs - 1) * blocks : 0;
-    int64_t reach = ceil_div(a->max_length, d->code->block_tokens);
+    int64_t reach = ceil_div(a->max_length + a->cache.ring_tokens, d->code->block_tokens);
     if (p->window)
         a->window_panels = smaller(ceil_div(p->window - 1, d->code->block_tokens), reach) + 1;
     for (int id = 0; id < TUNE_INPUTS; id++) {
@@ -93,9 +95,11 @@ bool verify_divided(const nha_cpu_code *code, const tune_case *test, int64_t blo
     const nha_problem *p = &test->problem.nha;
     divided d = {.code = code};
     memset(result, 0, sizeof *result);
+    bool ok = !test->batch.cache || verify_pool_create(test, GUARD_NAN, &d.pool) || err_memory(e, "verify");
+    d.args.cache = d.pool.cache;
     set_arguments(&d, test, blocks);
     int64_t tasks = d.args.sequences * p->heads_kv;
-    bool ok = make_buffers(&d, test) || err_memory(e, "verify");
+    ok = ok && (make_buffers(&d, test) || err_memory(e, "verify"));
     if (ok && d.args.pieces) {
         run_phase(&d, code->segment_delta, tasks * d.args.pieces);
         run_phase(&d, code->segment_scan, tasks);
@@ -107,6 +111,10 @@ bool verify_divided(const nha_cpu_code *code, const tune_case *test, int64_t blo
         if (!guard_intact(all[i]))
             ok = err_set(e, ERR_MISMATCH, "verify", "divided into runs of %lld blocks: written outside of its buffers",
                          (long long)blocks);
+    const char *wrong =
+        ok && test->batch.cache ? verify_pool_check(&d.pool, (float *)d.hk.data, (float *)d.hv.data) : NULL;
+    if (wrong)
+        ok = err_set(e, ERR_MISMATCH, "verify", "divided into runs of %lld blocks: %s", (long long)blocks, wrong);
     void **to[] = {&result->o, (void **)&result->lse, (void **)&result->hk, (void **)&result->hv};
     for (size_t i = 0; ok && i < sizeof to / sizeof *to; i++) {
         guard_buffer *from = all[3 + i];
@@ -115,6 +123,7 @@ bool verify_divided(const nha_cpu_code *code, const tune_case *test, int64_t blo
     }
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         guard_destroy(all[i]);
+    verify_pool_destroy(&d.pool);
     if (!ok)
         tune_result_destroy(result);
     return ok;

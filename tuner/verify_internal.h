@@ -41,7 +41,7 @@ bool verify_case(const nha_library *library, int index, int op, const char *kern
                  const verify_truth *truth, const verify_effort *effort, tune_verify_report *report, err *e);
 
 /* Calls the phases of a prefill kernel itself, with runs of `blocks` blocks cut into pieces of one block, tasks in
- * reverse order, each on poisoned scratch. For cases without a cache; result as from verify_execute. */
+ * reverse order, each on poisoned scratch. The result is as from verify_execute. */
 bool verify_divided(const nha_cpu_code *code, const tune_case *test, int64_t blocks, tune_result *result, err *e);
 
 /* The kernel of that name, op and problem; NULL if there is none. */

@@ -114,19 +114,26 @@ bool tune_verify_library(const nha_library *library, int index, const gen_proble
     return true;
 }
 
-bool tune_verify_long(const nha_library *library, int index, const gen_problem *problem, int64_t tokens, int threads,
-                      uint64_t seed, tune_verify_report *report, err *e) {
+bool tune_verify_long(const nha_library *library, int index, int op, const gen_problem *problem, int64_t tokens,
+                      int threads, uint64_t seed, tune_verify_report *report, err *e) {
+    const tune_cut step = {NHA_DECODE, 1};
     tune_case_spec spec = {.seed = seed, .sequences = 1, .length = {tokens}, .gates = TUNE_GATES_SLOW};
     tune_run_options options = {.problem = index, .threads = threads};
     tune_result result;
     verify_truth truth;
+    if (op == NHA_DECODE) {
+        options.cuts = &step;
+        options.cut_count = 1;
+    }
     if (!verify_truth_create(problem, &spec, threads, &truth, e))
         return false;
     bool ok = tune_host_run(library, problem, &truth.test.batch, &options, &result, e);
     if (ok) {
+        char what[240];
+        snprintf(what, sizeof what, "kernel %s, a long sequence", result.kernel[op]);
         if (report)
             report->cases++;
-        ok = verify_against_oracle(&truth, &result, "a long sequence", report, e);
+        ok = verify_against_oracle(&truth, &result, what, report, e);
         tune_result_destroy(&result);
     }
     verify_truth_destroy(&truth);

@@ -91,7 +91,8 @@ static bool add_prefill(tune_reference *r, const gen_problem *p, uint64_t seed, 
     cached.pos[0] = larger(s.full - 3, 0);
     cached.pos[1] = s.wraps ? s.full + 70001 : s.full;
     cached.length[0] = cached.length[1] = cap(p, 21, s.full, most / 2, 3);
-    if (!add(r, p, &cached, &(verify_effort){.threads = 1, .company = 2, .cuts = true, .layout = VERIFY_PADDED},
+    if (!add(r, p, &cached,
+             &(verify_effort){.threads = 1, .company = 2, .divided = true, .cuts = true, .layout = VERIFY_PADDED},
              threads, e))
         return false;
 
@@ -167,8 +168,10 @@ void tune_reference_destroy(tune_reference *r) {
 
 bool tune_verify_kernel(const nha_library *library, int index, const tune_reference *r, const char *kernel,
                         tune_verify_report *report, err *e) {
-    /* Which sizes of case to take; a kernel that the plan chooses gets both. */
+    /* Which sizes of case to take; where the plan has a choice, both. */
     const nha_kernel *known = kernel ? verify_find_kernel(library, index, r->op, kernel) : NULL;
+    if (!kernel && library->kernel_count == 1)
+        known = &library->kernels[0];
     if (kernel && !known)
         return err_set(e, ERR_INPUT, "verify", "the library has no kernel %s for %s", kernel, gen_op_name(r->op));
     for (int i = 0; i < r->count; i++) {

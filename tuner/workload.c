@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tuner/case.h"
 #include "tuner/convert.h"
 #include "tuner/host_run.h"
 
@@ -22,7 +23,8 @@ typedef struct tensor_shape {
     int dtype;
 } tensor_shape;
 
-struct tune_workload {
+typedef struct workload {
+    tune_workload head;
     const gen_problem *problem;
     gen_shape shape;
     int sets;
@@ -34,19 +36,19 @@ struct tune_workload {
     char *pools;                /* decode: sets * pool_bytes */
     size_t pool_bytes;
     nha_cache_format format;
-    int64_t context;
     bool bounded;  /* the ring is smaller than R */
     int64_t *used; /* decode: steps taken by each set */
-};
+} workload;
 
-struct tune_runner {
-    tune_workload *workload;
+typedef struct runner {
+    tune_runner head;
+    workload *workload;
     const nha_library *library;
     nha_plan *plan;
     void *workspace;
     size_t workspace_bytes;
     int64_t next; /* iterations run so far: picks the set */
-};
+} runner;
 
 static const nha_device host = {.kind = NHA_CPU};
 
@@ -68,13 +70,6 @@ static void describe(const gen_problem *problem, tensor_shape t[FIELDS]) {
     t[LSE] = (tensor_shape){true, p->heads_q, 1, NHA_F32};
 }
 
-static double uniform(uint64_t *state) { /* splitmix64, in (0, 1] */
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return ((double)((z ^ z >> 31) >> 11) + 1) * 0x1p-53;
-}
-
 /* Values as models have them: q, k, v normal; gate logits around 2, so that a slot forgets 1-2% a token at normalizer
  * 8; log gates alike; s in (0, 1). A pattern of 65536 values is repeated: timing does not depend on more. */
 static bool fill(void *data, size_t bytes, field which, const nha_problem *p, int dtype) {
@@ -82,12 +77,11 @@ static bool fill(void *data, size_t bytes, field which, const nha_problem *p, in
     char *pattern = malloc(block);
     if (!pattern)
         return false;
-    uint64_t state = 77 + (uint64_t)which;
+    tune_random random = {77 + (uint64_t)which};
     for (int64_t i = 0; i < PATTERN; i++) {
-        double u = uniform(&state), normal = sqrt(-2 * log(u)) * cos(6.283185307179586 * uniform(&state));
-        double value = normal;
+        double normal = tune_random_normal(&random), value = normal;
         if (which == S)
-            value = u;
+            value = tune_random_unit(&random);
         if (which == GATE)
             value = p->gate_input == NHA_GATE_LOGIT ? 2 + normal : -0.02 * fabs(normal);
         tune_store(pattern, dtype, i, value);
@@ -103,14 +97,14 @@ static size_t rounded(size_t bytes) {
 }
 
 /* Sets every row of a set's pool to the starting cache: random memory and ring, position `context`. */
-static bool reset_pool(tune_workload *w, const nha_library *library, int set, err *e) {
+static bool reset_pool(workload *w, const nha_library *library, int set, err *e) {
     const nha_problem *p = &w->problem->nha;
     nha_error error;
     bool ok = false;
     nha_cache_image image;
     NHA_INIT(image);
-    image.pos = w->context;
-    image.tokens = smaller(w->context, w->format.ring);
+    image.pos = w->head.context;
+    image.tokens = smaller(w->head.context, w->format.ring);
     size_t tokens = (size_t)image.tokens * (size_t)p->heads_kv;
     size_t memory_k = (size_t)p->heads_kv * (size_t)p->slots * (size_t)p->head_dim_qk * 4;
     size_t memory_v = (size_t)p->heads_kv * (size_t)p->slots * (size_t)p->head_dim_v * 4;
@@ -164,7 +158,7 @@ done:
 
 /* Position to decode at, and with it the format of the caches: R tokens if the pool then fits into `room` bytes, else
  * as many as do. */
-static bool choose_context(tune_workload *w, const nha_library *library, double room, err *e) {
+static bool choose_context(workload *w, const nha_library *library, double room, err *e) {
     nha_error error;
     w->format.struct_size = sizeof w->format;
     int64_t bound = 0;
@@ -175,7 +169,7 @@ static bool choose_context(tune_workload *w, const nha_library *library, double 
                 return tune_nha_error(e, "run", &error);
         } else if ((double)w->format.row_bytes * (double)w->shape.batch <= room) {
             w->bounded = bound > 0 && w->format.tokens < w->format.ring;
-            w->context = w->bounded ? bound - BOUNDED_STEPS * w->shape.tokens : w->format.ring;
+            w->head.context = w->bounded ? bound - BOUNDED_STEPS * w->shape.tokens : w->format.ring;
             return true;
         }
         int64_t most = BOUNDED_STEPS * w->shape.tokens;
@@ -193,9 +187,9 @@ static double memory_room(void) {
 }
 
 bool tune_workload_open(const gen_problem *problem, const gen_shape *shape, const nha_library *library,
-                        size_t cold_bytes, tune_workload **workload, err *e) {
-    *workload = NULL;
-    tune_workload *w = calloc(1, sizeof *w);
+                        size_t cold_bytes, tune_workload **out, err *e) {
+    *out = NULL;
+    workload *w = calloc(1, sizeof *w);
     if (!w)
         return err_memory(e, "run");
     w->problem = problem;
@@ -257,16 +251,18 @@ bool tune_workload_open(const gen_problem *problem, const gen_shape *shape, cons
             if (!reset_pool(w, library, s, e))
                 goto failed;
     }
-    *workload = w;
+    w->head.bytes = w->set_bytes * (size_t)w->sets;
+    *out = &w->head;
     return true;
 memory:
     err_memory(e, "run");
 failed:
-    tune_workload_close(w);
+    tune_workload_close(&w->head);
     return false;
 }
 
-void tune_workload_close(tune_workload *w) {
+void tune_workload_close(tune_workload *head) {
+    workload *w = (workload *)head;
     if (!w)
         return;
     for (int f = 0; f < FIELDS; f++)
@@ -278,20 +274,66 @@ void tune_workload_close(tune_workload *w) {
     free(w);
 }
 
-size_t tune_workload_bytes(const tune_workload *w) {
-    return w->set_bytes * (size_t)w->sets;
-}
-
-int64_t tune_workload_context(const tune_workload *w) {
-    return w->context;
-}
-
 /* ---- Runners ---- */
 
-bool tune_runner_open(tune_workload *w, const nha_library *library, const char *kernel, const char *isa, int threads,
-                      tune_runner **runner, err *e) {
-    *runner = NULL;
-    tune_runner *r = calloc(1, sizeof *r);
+static nha_tensor view(const workload *w, field f, int set, int64_t token) {
+    if (!w->tensors[f].used)
+        return (nha_tensor){0};
+    int64_t head = w->tensors[f].dim, step = w->tensors[f].heads * head;
+    char *base = w->data[f] + (size_t)set * w->field_bytes[f];
+    return (nha_tensor){.data = base + token * step * gen_dtype_bytes(w->tensors[f].dtype),
+                        .stride_batch = w->shape.tokens * step,
+                        .stride_token = step,
+                        .stride_head = head};
+}
+
+static void fill_args(const workload *w, int set, int64_t token, nha_args *a) {
+    bool decode = w->shape.op == NHA_DECODE;
+    *a = (nha_args){.struct_size = sizeof *a, .sequences = w->shape.batch, .tokens = decode ? 1 : w->shape.tokens};
+    nha_tensor *to[FIELDS] = {&a->q, &a->k, &a->v, &a->gate, &a->s, &a->rq, &a->rk, &a->o, &a->lse};
+    for (int f = 0; f < FIELDS; f++)
+        *to[f] = view(w, (field)f, set, token);
+    a->hk = w->hk;
+    a->hv = w->hv;
+    a->cache = decode ? w->pools + (size_t)set * w->pool_bytes : NULL;
+}
+
+static bool run(void *context, int64_t iterations, err *e) {
+    runner *r = context;
+    workload *w = r->workload;
+    int64_t steps = w->shape.op == NHA_DECODE ? w->shape.tokens : 1;
+    for (int64_t i = 0; i < iterations; i++) {
+        int set = (int)(r->next++ % w->sets);
+        for (int64_t t = 0; t < steps; t++) {
+            nha_args args;
+            nha_error error;
+            fill_args(w, set, t, &args);
+            if (nha_execute(r->plan, &args, r->workspace, r->workspace_bytes, NULL, &error) != NHA_OK)
+                return tune_nha_error(e, "run", &error);
+        }
+        w->used[set] += steps;
+    }
+    return true;
+}
+
+/* Sets a bounded ring back before it overflows. */
+static bool ready(void *context, int64_t iterations, err *e) {
+    runner *r = context;
+    workload *w = r->workload;
+    if (!w->bounded)
+        return true;
+    int64_t more = (iterations / w->sets + 1) * w->shape.tokens;
+    for (int s = 0; s < w->sets; s++)
+        if (w->used[s] + more > BOUNDED_STEPS * w->shape.tokens && !reset_pool(w, r->library, s, e))
+            return false;
+    return true;
+}
+
+bool tune_runner_open(tune_workload *head, const nha_library *library, const char *kernel, const char *isa, int threads,
+                      tune_runner **out, err *e) {
+    *out = NULL;
+    workload *w = (workload *)head;
+    runner *r = calloc(1, sizeof *r);
     if (!r)
         return err_memory(e, "run");
     r->workload = w;
@@ -319,82 +361,21 @@ bool tune_runner_open(tune_workload *w, const nha_library *library, const char *
         goto failed;
     }
     memset(r->workspace, 0, r->workspace_bytes); /* pages are there before the clock runs */
-    *runner = r;
+    r->head = (tune_runner){.subject = {.run = run, .ready = ready, .context = r},
+                            .max_iterations = w->bounded ? (int64_t)BOUNDED_STEPS * w->sets : 0,
+                            .kernel = nha_plan_kernel(r->plan)};
+    *out = &r->head;
     return true;
 failed:
-    tune_runner_close(r);
+    tune_runner_close(&r->head);
     return false;
 }
 
-void tune_runner_close(tune_runner *r) {
+void tune_runner_close(tune_runner *head) {
+    runner *r = (runner *)head;
     if (!r)
         return;
     nha_plan_destroy(r->plan);
     free(r->workspace);
     free(r);
-}
-
-const char *tune_runner_kernel(const tune_runner *r) {
-    return nha_plan_kernel(r->plan);
-}
-
-int64_t tune_runner_max_iterations(const tune_runner *r) {
-    return r->workload->bounded ? (int64_t)BOUNDED_STEPS * r->workload->sets : 0;
-}
-
-static nha_tensor view(const tune_workload *w, field f, int set, int64_t token) {
-    if (!w->tensors[f].used)
-        return (nha_tensor){0};
-    int64_t head = w->tensors[f].dim, step = w->tensors[f].heads * head;
-    char *base = w->data[f] + (size_t)set * w->field_bytes[f];
-    return (nha_tensor){.data = base + token * step * gen_dtype_bytes(w->tensors[f].dtype),
-                        .stride_batch = w->shape.tokens * step,
-                        .stride_token = step,
-                        .stride_head = head};
-}
-
-static void fill_args(const tune_workload *w, int set, int64_t token, nha_args *a) {
-    bool decode = w->shape.op == NHA_DECODE;
-    *a = (nha_args){.struct_size = sizeof *a, .sequences = w->shape.batch, .tokens = decode ? 1 : w->shape.tokens};
-    nha_tensor *to[FIELDS] = {&a->q, &a->k, &a->v, &a->gate, &a->s, &a->rq, &a->rk, &a->o, &a->lse};
-    for (int f = 0; f < FIELDS; f++)
-        *to[f] = view(w, (field)f, set, token);
-    a->hk = w->hk;
-    a->hv = w->hv;
-    a->cache = decode ? w->pools + (size_t)set * w->pool_bytes : NULL;
-}
-
-static bool run(void *context, int64_t iterations, err *e) {
-    tune_runner *r = context;
-    tune_workload *w = r->workload;
-    int64_t steps = w->shape.op == NHA_DECODE ? w->shape.tokens : 1;
-    for (int64_t i = 0; i < iterations; i++) {
-        int set = (int)(r->next++ % w->sets);
-        for (int64_t t = 0; t < steps; t++) {
-            nha_args args;
-            nha_error error;
-            fill_args(w, set, t, &args);
-            if (nha_execute(r->plan, &args, r->workspace, r->workspace_bytes, NULL, &error) != NHA_OK)
-                return tune_nha_error(e, "run", &error);
-        }
-        w->used[set] += steps;
-    }
-    return true;
-}
-
-/* Sets a bounded ring back before it overflows. */
-static bool ready(void *context, int64_t iterations, err *e) {
-    tune_runner *r = context;
-    tune_workload *w = r->workload;
-    if (!w->bounded)
-        return true;
-    int64_t more = (iterations / w->sets + 1) * w->shape.tokens;
-    for (int s = 0; s < w->sets; s++)
-        if (w->used[s] + more > BOUNDED_STEPS * w->shape.tokens && !reset_pool(w, r->library, s, e))
-            return false;
-    return true;
-}
-
-tune_subject tune_runner_subject(tune_runner *r) {
-    return (tune_subject){.run = run, .ready = ready, .context = r};
 }

@@ -4,10 +4,20 @@
 #define TUNER_WORKLOAD_H
 
 #include "gen/spec.h"
+#include "runtime/nha.h"
 #include "tuner/measure.h"
 
-typedef struct tune_workload tune_workload;
-typedef struct tune_runner tune_runner;
+/* What every device's workloads and runners begin with; the rest is the device's own. Not to be changed by users. */
+typedef struct tune_workload {
+    size_t bytes;    /* touched before an iteration meets the same ones again */
+    int64_t context; /* tokens seen before a decode step, 0 for prefill */
+} tune_workload;
+
+typedef struct tune_runner {
+    tune_subject subject;   /* to be measured. An iteration is one prefill, or shape->tokens decode steps */
+    int64_t max_iterations; /* of a sample (caches with a bounded ring fill up), 0: no limit */
+    const char *kernel;     /* name of the kernel that runs */
+} tune_runner;
 
 /* Fills random tensors (seeded; the same for each call) for a shape. Decode: caches with a full ring (bounded to what
  * fits in memory) in as many sets as make cold_bytes together, at least 4 where memory allows, used in turn. `library`
@@ -15,21 +25,11 @@ typedef struct tune_runner tune_runner;
 bool tune_workload_open(const gen_problem *problem, const gen_shape *shape, const nha_library *library,
                         size_t cold_bytes, tune_workload **workload, err *e);
 void tune_workload_close(tune_workload *workload);
-/* Bytes that are touched before an iteration meets the same ones again. */
-size_t tune_workload_bytes(const tune_workload *workload);
-/* Tokens seen before a decode step, 0 for prefill. */
-int64_t tune_workload_context(const tune_workload *workload);
-
 /* Plans `library` for the shape. kernel, isa: as in nha_plan_options; threads 0: the machine's. The library outlives
  * the runner, the workload too; any number of runners may share a workload, one running at a time. Errors: ERR_INPUT
  * for a kernel or ISA that is not there, ERR_DEVICE. */
 bool tune_runner_open(tune_workload *workload, const nha_library *library, const char *kernel, const char *isa,
                       int threads, tune_runner **runner, err *e);
 void tune_runner_close(tune_runner *runner);
-const char *tune_runner_kernel(const tune_runner *runner);
-/* To be measured; borrows the runner. An iteration is one prefill, or shape->tokens decode steps. */
-tune_subject tune_runner_subject(tune_runner *runner);
-/* Most iterations of a sample (caches with a bounded ring fill up), 0: no limit. */
-int64_t tune_runner_max_iterations(const tune_runner *runner);
 
 #endif

@@ -508,6 +508,7 @@ static void read_slots(kernel *k, val f, val memory, val *acc, const pieces *p, 
         }
         for (int g = 0; g < heads; g++)
             acc[g * count + j] = ir_fma(b, broadcast(b, weight[g], width), h, acc[g * count + j]);
+        ir_barrier(b);
     }
     ir_loop_end(b, &loop, acc);
 }
@@ -529,6 +530,7 @@ static void read_window(kernel *k, val f, const window *w, val *acc, const piece
         v = tile_map(b, k->p->value_map, v);
         for (int g = 0; g < heads; g++)
             carried[1 + g * count + j] = ir_fma(b, broadcast(b, weight[g], width), v, carried[1 + g * count + j]);
+        ir_barrier(b);
     }
     carried[0] = next_entry(b, carried[0], w->ring);
     ir_loop_end(b, &loop, carried);

@@ -351,6 +351,10 @@ void ir_prefetch(ir *b, val p, bool write) {
     intrinsic(b, "llvm.prefetch", &b->ptr, 1, args, 4);
 }
 
+void ir_barrier(ir *b) {
+    LLVMBuildFence(b->builder, LLVMAtomicOrderingAcquireRelease, 1, ""); /* within this thread: for the compiler alone */
+}
+
 /* ---- arithmetic ---- */
 
 val ir_fadd(ir *b, val x, val y) {

@@ -80,6 +80,8 @@ val ir_is_null(ir *b, val p);
 val ir_load_dtype(ir *b, int dtype, int width, val p);
 void ir_store_dtype(ir *b, int dtype, int width, val v, val p);
 void ir_prefetch(ir *b, val p, bool write);
+/* No instruction, but the code generator moves no load or store across it: loads that it hoists take registers from accumulators. */
+void ir_barrier(ir *b);
 
 /* ---- f32 arithmetic, scalar or vector ---- */
 val ir_fadd(ir *b, val x, val y);

@@ -35,6 +35,7 @@ static void finish_decayed(ir *b, void *context, val *acc, int mr, int nv, val r
         for (int r = 0; r < mr; r++) {
             val at = product_c(b, &d->p, row, r, col + j);
             ir_store_v(b, ir_fma(b, decay, ir_load_v(b, at), acc[r * nv + j]), at);
+            ir_barrier(b);
         }
     }
 }
@@ -68,8 +69,10 @@ void emit_decay_scores(prefill *x) {
     d.p.lda = k->block;
     d.p.inner_value = ir_addc(b, loop.index, 1);
     product_columns(b, &d.p, k->mv, frame_at(k, f, k->pairs, NULL, 0), k->mp, frame_at(k, f, k->scores, row, 0), k->scores.ld);
-    int budget = k->tile.knob[GEN_SCORE_ROWS] * k->tile.knob[GEN_SCORE_VECTORS], mr = k->G < 4 ? k->G : 4;
-    tile_product(b, k->G, k->mv, mr, budget / mr > 8 ? 8 : budget / mr, &d, product_accumulate, finish_decayed);
+    /* as many registers as a block of scores takes: accumulators and a row of B */
+    int budget = (k->tile.knob[GEN_SCORE_ROWS] + 1) * k->tile.knob[GEN_SCORE_VECTORS], mr = k->G < 4 ? k->G : 4;
+    int nv = budget / (mr + 1);
+    tile_product(b, k->G, k->mv, mr, nv > 8 ? 8 : nv < 1 ? 1 : nv, &d, product_accumulate, finish_decayed);
     ir_loop_end(b, &loop, NULL);
     phase_end(k);
 }
@@ -172,6 +175,7 @@ static void finish_keys(ir *b, void *context, val *acc, int mr, int nv, val row,
         for (int r = 0; r < mr; r++) {
             val at = product_c(b, &d->p, row, r, col + j);
             ir_store_v(b, updated(b, keep, scaled, ir_load_v(b, at), acc[r * nv + j]), at);
+            ir_barrier(b);
         }
     }
 }
@@ -185,6 +189,7 @@ static void finish_values(ir *b, void *context, val *acc, int mr, int nv, val ro
         for (int j = 0; j < nv; j++) {
             val at = product_c(b, &d->p, row, r, col + j);
             ir_store_v(b, updated(b, keep, scaled, ir_load_v(b, at), acc[r * nv + j]), at);
+            ir_barrier(b);
         }
     }
 }

@@ -193,7 +193,8 @@ static val emit_softmax_step(prefill *x, bool first) {
     ir *b = &k->b;
     val fn = phase_begin(k, first ? "softmax_first" : "softmax_next", "piii",
                          (const char *const[]){"scratch", "first", "newest", "count"});
-    int heads = k->G % 4 == 0 && b->isa->registers >= 32 ? 4 : k->G % 2 == 0 ? 2 : 1;
+    /* four only where the constants of exp2 are operands in memory: NEON would spill */
+    int heads = k->G % 4 == 0 && b->vl == 16 ? 4 : k->G % 2 == 0 ? 2 : 1;
     softmax_rows s = {.k = k, .f = ir_param(b, 0), .heads = heads, .newest = ir_param(b, 2), .count = ir_param(b, 3)};
     ir_loop tokens, groups;
     ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);

@@ -1,14 +1,9 @@
 /* space.c: the search space of CPU kernels: values from the embedded space files, constraints as a table with reasons, defaults. */
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/arena.h"
 #include "base/nearest.h"
 #include "gen/cpu/cpu.h"
-#include "gen/embedded.h"
-#include "gen/spec_yaml.h"
-
-enum { VALUES_MAX = 16 };
+#include "gen/space_file.h"
 
 static const char *const knob_names[] = {
 #define KNOB_NAME_(name, text, letter) text,
@@ -54,10 +49,11 @@ static int ceil_div(int a, int b) {
     return (a + b - 1) / b;
 }
 
-/* Registers of a product block: accumulators, a row of B, one broadcast (and two temporaries where there is no FMA and products
- * overwrite an operand); one more stays free, without which LLVM's scheduler spills. */
+/* Registers of a product block: accumulators, a row of B, one broadcast; one more stays free, without which LLVM spills. Three more
+ * are on their way where there is no FMA, as products overwrite an operand, and with one vector a row, as each FMA is the last use of
+ * its broadcast and takes over that register. */
 static bool fits(const question *q, int rows, int vectors) {
-    return rows * vectors + vectors + (q->isa->fma ? 1 : 3) < q->isa->registers;
+    return rows * vectors + vectors + (q->isa->fma && vectors > 1 ? 1 : 4) < q->isa->registers;
 }
 
 static bool block_vectors(const question *q) {
@@ -121,16 +117,23 @@ static int decode_heads(const question *q) {
     return q->problem->group < 8 ? q->problem->group : 8;
 }
 
-/* score: accumulators, s, keep and scaled of each vector, one row of memory, a broadcast */
+/* score: accumulators, s, keep and scaled of each vector, one row of memory, two broadcasts and a product */
 static bool decode_score_registers(const question *q) {
     int vectors = q->knob[GEN_SCORE_VECTORS];
-    return vectors == 1 || decode_heads(q) * vectors + 4 * vectors + 2 <= q->isa->registers;
+    return vectors == 1 || decode_heads(q) * vectors + 4 * vectors + 3 <= q->isa->registers;
 }
 
-/* read: accumulators, the token's values, broadcasts of s, keep, scaled and each head's weight, one row of memory */
+/* Whether the window's values go through a polynomial, or through integers for want of an instruction: constants in registers. */
+static bool values_computed(const question *q) {
+    const nha_problem *p = &q->problem->nha;
+    return p->window && (p->value_map == NHA_MAP_SILU || (p->dtype == NHA_F16 && !q->isa->f16));
+}
+
+/* read: accumulators, the token's values, broadcasts of s, keep, scaled and each head's weight, one row of memory; products that
+ * overwrite an operand; constants */
 static bool decode_read_registers(const question *q) {
-    int vectors = q->knob[GEN_READ_VECTORS];
-    return vectors == 1 || decode_heads(q) * (vectors + 1) + vectors + 4 <= q->isa->registers;
+    int vectors = q->knob[GEN_READ_VECTORS], more = (q->isa->fma ? 0 : 3) + (values_computed(q) ? 10 : 0);
+    return vectors == 1 || decode_heads(q) * (vectors + 1) + vectors + 4 + more <= q->isa->registers;
 }
 
 static bool decode_score_vectors(const question *q) {
@@ -203,7 +206,7 @@ void gen_tile_default(const gen_problem *problem, nha_op op, const gen_isa *isa,
         knob[GEN_READ_VECTORS] = largest_legal(problem, op, isa, tile, GEN_READ_VECTORS, vectors, 4);
         return;
     }
-    static const int panels[] = {17, 9, 5, 3, 2, 1}, wide[] = {3, 2, 1};
+    static const int panels[] = {17, 9, 5, 3, 2, 1}, wide[] = {3, 2, 1}, blocks[] = {16, 8};
     knob[GEN_BLOCK_TOKENS] = 16;
     knob[GEN_KEY_PANELS] = 1;
     knob[GEN_UNROLL] = 4;
@@ -211,6 +214,9 @@ void gen_tile_default(const gen_problem *problem, nha_op op, const gen_isa *isa,
     knob[GEN_SCORE_VECTORS] = isa->registers >= 32 ? 3 : 2;
     knob[GEN_READ_VECTORS] = knob[GEN_SCORE_VECTORS];
     knob[GEN_READ_VECTORS] = largest_legal(problem, op, isa, tile, GEN_READ_VECTORS, wide, 3);
+    if (knob[GEN_READ_VECTORS] == 1) /* V is one vector: rows alone must hide the latency of FMA */
+        knob[GEN_READ_ROWS] = 8;
+    knob[GEN_BLOCK_TOKENS] = largest_legal(problem, op, isa, tile, GEN_BLOCK_TOKENS, blocks, 2);
     knob[GEN_KEY_PANELS] = largest_legal(problem, op, isa, tile, GEN_KEY_PANELS, panels, 6);
 }
 
@@ -218,48 +224,32 @@ void gen_tile_default(const gen_problem *problem, nha_op op, const gen_isa *isa,
 
 typedef struct space {
     int count[GEN_CPU_KNOB_COUNT];
-    int32_t value[GEN_CPU_KNOB_COUNT][VALUES_MAX];
+    int32_t value[GEN_CPU_KNOB_COUNT][GEN_SPACE_VALUES_MAX];
 } space;
 
-static bool read_knob(const char *file, const gen_yaml *entry, space *s, err *e) {
+static bool take_knob(const char *file, const gen_space_knob *from, space *s, err *e) {
     int knob = -1;
     for (int i = 0; i < GEN_CPU_KNOB_COUNT; i++)
-        if (strcmp(entry->key->text, knob_names[i]) == 0)
+        if (strcmp(from->name, knob_names[i]) == 0)
             knob = i;
     if (knob < 0)
-        return err_at(e, ERR_INPUT, "space", file, entry->key->line, entry->key->column, "unknown knob \"%s\"; nearest: %s",
-                      entry->key->text, base_nearest(entry->key->text, knob_names, GEN_CPU_KNOB_COUNT));
-    if (entry->kind != GEN_YAML_LIST || entry->count == 0 || entry->count > VALUES_MAX)
-        return err_at(e, ERR_INPUT, "space", file, entry->line, entry->column, "%s needs a list of 1 to %d integers",
-                      knob_names[knob], VALUES_MAX);
-    s->count[knob] = 0;
-    for (const gen_yaml *item = entry->first; item; item = item->next) {
-        char *end = NULL;
-        long v = item->kind == GEN_YAML_SCALAR ? strtol(item->text, &end, 10) : -1;
-        if (v < 0 || v > 1 << 20 || !end || *end || end == item->text)
-            return err_at(e, ERR_INPUT, "space", file, item->line, item->column, "%s needs integers from 0 on", knob_names[knob]);
-        s->value[knob][s->count[knob]++] = (int32_t)v;
-    }
+        return err_at(e, ERR_INPUT, "space", file, from->line, from->column, "unknown knob \"%s\"; nearest: %s", from->name,
+                      base_nearest(from->name, knob_names, GEN_CPU_KNOB_COUNT));
+    s->count[knob] = from->count;
+    memcpy(s->value[knob], from->value, sizeof from->value);
     return true;
 }
 
 static bool read_space(nha_op op, space *s, err *e) {
     const char *file = op == NHA_PREFILL ? "cpu_prefill.yaml" : "cpu_decode.yaml";
-    const gen_embedded *text = gen_embedded_files;
-    while (text->name && strcmp(text->name, file) != 0)
-        text++;
-    if (!text->name)
-        return err_set(e, ERR_INTERNAL, "space", "no embedded file %s", file);
     base_arena arena = {0};
-    const gen_yaml *root;
-    bool ok = gen_yaml_parse(file, text->text, text->size, "a map of knobs", &arena, &root, e);
+    gen_space_file knobs;
+    bool ok = gen_space_read(gen_embedded_files, file, &arena, &knobs, e);
     memset(s, 0, sizeof *s);
     for (int i = 0; i < GEN_CPU_KNOB_COUNT; i++)
         s->count[i] = 1; /* unused knobs: the one value 0 */
-    if (ok && root->kind != GEN_YAML_MAP)
-        ok = err_at(e, ERR_INPUT, "space", file, root->line, root->column, "a space file is a map of knobs");
-    for (const gen_yaml *entry = ok ? root->first : NULL; entry && ok; entry = entry->next)
-        ok = read_knob(file, entry, s, e);
+    for (int i = 0; ok && i < knobs.count; i++)
+        ok = take_knob(file, &knobs.knob[i], s, e);
     base_arena_free(&arena);
     return ok;
 }

@@ -20,6 +20,7 @@ static void chain_step(ir *b, val *acc, int mr, int nv, const tile_chain *c, val
         val av = ir_splat(b, ir_load_f32(b, ir_atc(b, a, ((int64_t)r * c->lda + k) * 4)));
         for (int j = 0; j < nv; j++)
             acc[r * nv + j] = ir_fma(b, av, bv[j], acc[r * nv + j]);
+        ir_barrier(b); /* else LLVM loads rows and steps ahead, and spills */
     }
 }
 

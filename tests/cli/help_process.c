@@ -115,11 +115,13 @@ int help_leave(void **state) {
 }
 
 const char *in_folder(const char *name) {
-    static char paths[8][256];
-    static int next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", help_folder, name);
-    return path;
+    static struct { char name[64], path[160]; } known[64];
+    int i = 0;
+    while (i < 63 && known[i].name[0] && strcmp(known[i].name, name) != 0)
+        i++;
+    snprintf(known[i].name, sizeof known[i].name, "%s", name);
+    snprintf(known[i].path, sizeof known[i].path, "%s/%s", help_folder, name);
+    return known[i].path;
 }
 
 void write_text(const char *path, const char *text) {

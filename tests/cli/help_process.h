@@ -27,7 +27,7 @@ pid_t nhac_start(const char *const *arguments);
 extern char help_folder[64];
 int help_enter(void **state);
 int help_leave(void **state);
-/* FOLDER/NAME in one of eight static buffers, by turns. */
+/* FOLDER/NAME, in memory that stays: one buffer a name, up to 63 names. */
 const char *in_folder(const char *name);
 void write_text(const char *path, const char *text);
 /* Number of entries of a folder, hidden ones too; -1 if there is no such folder. */

@@ -75,20 +75,27 @@ static void check_journal(const tune_journal *j) {
 static void test_resume(void **state) {
     (void)state;
     const char *const spec = in_folder("s.yaml"), *const out = in_folder("out");
-    nhac(&o, "tune", spec, "--budget", "4", "-o", out, NULL);
-    expect_done(&o);
-    tune_journal first, second;
-    read_journal(&first);
-    check_journal(&first);
+    tune_journal first = {.fd = -1}, second;
+    char budget[16], more[16];
+    for (int seconds = 4; seconds <= 64 && first.count <= 4;
+         seconds *= 2) { /* a slow machine needs longer to look at anything */
+        snprintf(budget, sizeof budget, "%d", seconds);
+        snprintf(more, sizeof more, "%d", 2 * seconds);
+        tune_journal_close(&first);
+        nhac(&o, "tune", spec, "--budget", budget, "-o", out, NULL);
+        expect_done(&o);
+        read_journal(&first);
+        check_journal(&first);
+    }
     assert_true(first.count > 4);
-    nhac(&o, "tune", spec, "--budget", "4", "-o", out, NULL);
+    nhac(&o, "tune", spec, "--budget", budget, "-o", out, NULL);
     expect_done(&o);
     assert_non_null(strstr(o.out, " 0 of them now"));
     read_journal(&second);
     assert_int_equal(second.text.size, first.text.size);
     assert_memory_equal(second.text.data, first.text.data, first.text.size);
     tune_journal_close(&second);
-    nhac(&o, "tune", spec, "--budget", "8", "-o", out, NULL); /* more time: it goes on where it was */
+    nhac(&o, "tune", spec, "--budget", more, "-o", out, NULL); /* more time: it goes on where it was */
     expect_done(&o);
     read_journal(&second);
     check_journal(&second);
@@ -109,43 +116,36 @@ static void pause_for(double seconds) {
 
 static void test_kills(void **state) {
     (void)state;
-    const char *runs = getenv("NHAC_KILL_RUNS"), *seconds = "3";
+    const char *runs = getenv("NHAC_KILL_RUNS");
     int count = runs ? atoi(runs) : getenv("NHAC_LONG") ? 50 : 10, killed = 0;
     const char *const spec = in_folder("s.yaml"), *const out = in_folder("out"),
                       *const library = in_folder("out/small");
-    const char *const arguments[] = {"tune", spec, "--budget", seconds, "-o", out, NULL};
+    const char *const arguments[] = {"tune", spec, "--budget", "20", "-o", out, NULL};
     uint32_t random = (uint32_t)time(NULL) ^ (uint32_t)getpid();
     print_message("seed %u\n", random);
     for (int i = 0; i < count; i++) {
         pid_t child = nhac_start(arguments);
         random = random * 1664525 + 1013904223;
-        pause_for((double)(random >> 8) / (1 << 24) * (i % 2 ? 3.3 : 1.2));
+        pause_for((double)(random >> 8) / (1 << 24) * (i % 2 ? 2.5 : 0.7));
         kill(child, SIGKILL);
         int status;
         assert_true(waitpid(child, &status, 0) == child);
-        if (WIFSIGNALED(status))
-            killed++;
-        else
-            assert_int_equal(WEXITSTATUS(status), 0); /* it was quicker than the signal */
-        if (entries(library) >= 0) {                  /* what stands under the name is whole */
+        killed += WIFSIGNALED(status);
+        if (entries(library) >= 0) { /* what stands under the name is whole */
             nhac(&o, "show", library, NULL);
             expect_done(&o);
         }
-        if (i % 5 == 4) { /* and the next run completes */
-            nhac(&o, "tune", spec, "--budget", seconds, "-o", out, NULL);
-            expect_done(&o);
-            tune_journal j;
-            read_journal(&j);
-            check_journal(&j);
-            tune_journal_close(&j);
-        }
+        nhac(&o, "tune", spec, "--budget", "1", "-o", out, NULL); /* the next run completes */
+        expect_done(&o);
+        tune_journal j;
+        read_journal(&j);
+        check_journal(&j);
+        tune_journal_close(&j);
     }
-    nhac(&o, "tune", spec, "--budget", seconds, "-o", out, NULL);
-    expect_done(&o);
     nhac(&o, "verify", library, "--cases", "2", NULL);
     expect_done(&o);
     print_message("%d of %d runs were killed\n", killed, count);
-    assert_true(count == 0 || killed > 0);
+    assert_true(killed == count);
 }
 
 /* Two runs at once on one journal and one library. */
@@ -171,8 +171,7 @@ static void test_damaged_journal(void **state) {
     nhac(&o, "tune", spec, "--budget", "3", "-o", out, NULL);
     expect_done(&o);
     char command[512];
-    snprintf(command, sizeof command,
-             "for f in %s/cache/journal/*; do sed -i '2s/verified/verifyed/;3s/$/x/' $f; printf '{\"torn' >>$f; done",
+    snprintf(command, sizeof command, "for f in %s/cache/journal/*; do printf 'x\\n{\"v\":1}\\n{\"torn' >>$f; done",
              help_folder);
     assert_int_equal(system(command), 0);
     nhac(&o, "tune", spec, "--budget", "3", "-o", out, NULL);

@@ -129,6 +129,9 @@ static void test_deadline(void **state) {
     o.deadline = 1; /* long past: the first round is measured all the same */
     assert_true(tune_measure(subjects, 1, &o, &samples, &e));
     assert_int_equal(samples.count, 1);
+    o.rounds_least = 5;
+    assert_true(tune_measure(subjects, 1, &o, &samples, &e));
+    assert_int_equal(samples.count, 5);
 }
 
 static void test_failure(void **state) {
@@ -172,7 +175,7 @@ static void test_statistics(void **state) {
     s.count = 4;
     assert_true(tune_median(&s) == 3);
     s.count = 1;
-    assert_true(tune_noise(&s) == 0);
+    assert_true(tune_noise(&s) == 1);
     s.count = 0;
     assert_true(tune_median(&s) == 0 && tune_min(&s) == 0 && tune_max(&s) == 0 && tune_paired(&s, &s, NULL) == 0);
 }

@@ -16,6 +16,7 @@ static int64_t calls;
 typedef struct head_state {
     const nha_cpu_args *a;
     int64_t n, h, length, begin, pos; /* begin: first token in packed tensors */
+    bool later;                       /* not the first run of the sequence */
     char *row;                        /* of the pool, or NULL */
     float *hk, *hv, *q, *rq, *rk, *o, *v, *k, *gate, *s, *scores;
 } head_state;
@@ -226,6 +227,8 @@ static void attend(head_state *s, int64_t t, int64_t g) {
     int64_t first = p->window <= s->pos + t ? t - p->window + 1 : -s->pos;
     if (the_bug == BUG_MASK_EARLY && s->pos + first > 0)
         first--;
+    if (the_bug == BUG_RUN_RING && s->later && first < 0)
+        first = 0;
     if (the_bug == BUG_MASK_LATE && first < t)
         first++;
     int64_t last = the_bug == BUG_MASK_FUTURE && t + 1 < s->length ? t + 1 : t;
@@ -391,6 +394,7 @@ static void prefill_main(const nha_cpu_args *a, int64_t begin, int64_t end, void
         int64_t row = task / a->runs, run = task % a->runs, first = run * a->run_tokens, last = first + a->run_tokens;
         if (!open_head(&s, a, row / p->heads_kv, row % p->heads_kv, true, scratch) || (run && first >= s.length))
             continue;
+        s.later = run > 0;
         if (a->runs == 1)
             last = s.length;
         if (a->runs > 1 && p->slots) {

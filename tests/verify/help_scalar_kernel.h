@@ -7,7 +7,7 @@
 #include "gen/problem.h"
 #include "runtime/nha_library.h"
 
-enum { IN_PREFILL = 1, IN_DECODE = 2, IN_BOTH = 3, ONLY_F32 = 4 };
+enum { IN_PREFILL = 1, IN_DECODE = 2, IN_BOTH = 3, ONLY_F32 = 4, ONLY_SMALL_BLOCKS = 8 };
 
 /* X(enumerator, where it shows, what is wrong) */
 #define HELP_BUG_LIST(X)                                                                                               \
@@ -37,6 +37,7 @@ enum { IN_PREFILL = 1, IN_DECODE = 2, IN_BOTH = 3, ONLY_F32 = 4 };
     X(BUG_INPUT, IN_BOTH, "an input is overwritten")                                                                   \
     X(BUG_CALLS, IN_BOTH, "order of a sum differs from call to call")                                                  \
     X(BUG_TASK_ORDER, IN_PREFILL, "a run relies on the scratch of the task before it")                                 \
+    X(BUG_RUN_RING, IN_PREFILL | ONLY_SMALL_BLOCKS, "a later run does not see the window's tokens in the cache")       \
     X(BUG_LAG, IN_BOTH, "absorbs one token too late")                                                                  \
     X(BUG_EMPTY_SLOTS, IN_BOTH, "empty slots left out of the softmax")                                                 \
     X(BUG_S_NAIVE, IN_BOTH | ONLY_F32, "s = 1 - exp(g) in single precision")                                           \

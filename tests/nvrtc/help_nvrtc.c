@@ -1,0 +1,38 @@
+/* help_nvrtc.c: see help_nvrtc.h. */
+#include "help_nvrtc.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+jit_nvrtc *help_nvrtc(void) {
+    jit_nvrtc *nvrtc;
+    err e = {0};
+    if (jit_nvrtc_open(&nvrtc, &e))
+        return nvrtc;
+    print_message("SKIPPED, NOTHING WAS CHECKED: %s\n", e.text);
+    err_clear(&e);
+    skip();
+    return NULL;
+}
+
+void help_fresh_cache(void) {
+    static char folder[4096];
+    const char *base = getenv("NHAC_CACHE_DIR");
+    snprintf(folder, sizeof folder, "%s/nvrtc-test-XXXXXX", base && base[0] ? base : "/tmp");
+    if (mkdtemp(folder) || (snprintf(folder, sizeof folder, "/tmp/nvrtc-test-XXXXXX") > 0 && mkdtemp(folder)))
+        setenv("NHAC_CACHE_DIR", folder, 1);
+}
+
+void help_compile(const jit_nvrtc *nvrtc, const jit_cuda_request *request, jit_cuda_image *image) {
+    err e = {0};
+    if (jit_nvrtc_compile(nvrtc, request, image, &e))
+        return;
+    err_print(stderr, &e);
+    err_clear(&e);
+    fail();
+}

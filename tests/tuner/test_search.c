@@ -1,0 +1,328 @@
+/* test_search.c: the search on a device made up for it, behind the same interface as the CPU, with a clock of its own:
+ * the fastest right candidate wins, a wrong one is never timed, the default wins ties, time is kept, and a finished
+ * search repeats nothing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/path.h"
+#include "tuner/search.h"
+
+/* The device: what a tile costs, which tiles are wrong, and what was done with each. */
+typedef struct machine {
+    double time;
+    double (*cost)(const gen_tile *tile); /* seconds of a call */
+    bool (*wrong)(const gen_tile *tile);
+    int prepared, verified, samples, wrong_timed;
+} machine;
+static machine m;
+
+typedef struct made_up_runner {
+    tune_runner head;
+    gen_tile tile;
+} made_up_runner;
+
+static double machine_now(void *context) {
+    (void)context;
+    return m.time;
+}
+
+static const gen_isa *made_up_isa(void) {
+    return gen_isa_find("avx2");
+}
+
+static bool prepare(tune_candidate *c, err *e) {
+    (void)e;
+    m.prepared++;
+    m.time += 0.05;
+    c->loaded = true;
+    c->library.kernels = (const nha_kernel *)c; /* how the runner finds its way back */
+    return true;
+}
+
+static void release(tune_candidate *c) {
+    c->loaded = false;
+}
+
+static bool verify(const tune_candidate *c, const tune_reference *reference, err *e) {
+    (void)reference;
+    m.verified++;
+    m.time += 0.05;
+    return !m.wrong(&c->tile) || err_set(e, ERR_MISMATCH, "verify", "o: made up to be wrong");
+}
+
+static bool run(void *context, int64_t iterations, err *e) {
+    (void)e;
+    const made_up_runner *r = context;
+    m.samples++;
+    m.wrong_timed += m.wrong(&r->tile);
+    m.time += (double)iterations * m.cost(&r->tile);
+    return true;
+}
+
+static bool open_workload(const gen_problem *problem, const gen_shape *shape, const nha_library *library, size_t cold,
+                          tune_workload **out, err *e) {
+    (void)problem, (void)shape, (void)library, (void)cold, (void)e;
+    *out = calloc(1, sizeof **out);
+    return *out != NULL;
+}
+
+static void close_workload(tune_workload *w) {
+    free(w);
+}
+
+static bool open_runner(tune_workload *w, const nha_library *library, const char *kernel, const char *isa, int threads,
+                        tune_runner **out, err *e) {
+    (void)w, (void)kernel, (void)isa, (void)threads, (void)e;
+    made_up_runner *r = calloc(1, sizeof *r);
+    if (!r)
+        return false;
+    r->tile = ((const tune_candidate *)(const void *)library->kernels)->tile;
+    r->head.subject = (tune_subject){.run = run, .context = r};
+    *out = &r->head;
+    return true;
+}
+
+static void close_runner(tune_runner *r) {
+    free(r);
+}
+
+static const tune_device made_up = {.name = "made up",
+                                    .verified_by = "cpu",
+                                    .timed_by = "cpu",
+                                    .isa = made_up_isa,
+                                    .prepare = prepare,
+                                    .release = release,
+                                    .verify = verify,
+                                    .open_workload = open_workload,
+                                    .close_workload = close_workload,
+                                    .open_runner = open_runner,
+                                    .close_runner = close_runner};
+
+/* ---- */
+
+static char folder[64];
+static gen_problem problem;
+static tune_journal journal;
+static tune_progress quiet;
+
+static int enter(void **state) {
+    (void)state;
+    memset(&m, 0, sizeof m);
+    problem = (gen_problem){.nha = {.head_dim_qk = 32,
+                                    .head_dim_v = 32,
+                                    .heads_q = 2,
+                                    .heads_kv = 2,
+                                    .slots = 16,
+                                    .window = 8,
+                                    .slot_lag = 8,
+                                    .scale = 0.125,
+                                    .gate_normalizer = 8,
+                                    .dtype = NHA_BF16},
+                            .name = "made-up"};
+    gen_problem_derive(&problem);
+    problem.nha.name = problem.name;
+    /* In memory where that can be: thousands of records are synced one by one. */
+    snprintf(folder, sizeof folder, "%s/nhac-search-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    err e = {0};
+    return mkdtemp(folder) && tune_journal_open(folder, "key", &journal, &e) ? 0 : -1;
+}
+
+static int leave(void **state) {
+    (void)state;
+    tune_journal_close(&journal);
+    return base_remove(folder, "test", NULL) ? 0 : -1;
+}
+
+static const gen_shape shapes[] = {{NHA_DECODE, 4, 1}, {NHA_DECODE, 256, 1}};
+
+static void open_search(tune_search *s, double budget) {
+    *s = (tune_search){.device = &made_up,
+                       .problem = &problem,
+                       .op = NHA_DECODE,
+                       .reference = (const tune_reference *)&m,
+                       .journal = &journal,
+                       .progress = &quiet,
+                       .clock = {machine_now, NULL},
+                       .deadline = m.time + budget,
+                       .budget = budget,
+                       .threads = 2,
+                       .jobs = 1};
+    err e = {0};
+    if (!tune_search_open(s, shapes, 2, &e))
+        fail_msg("%s", e.text);
+}
+
+static double bowl(const gen_tile *t) { /* the best tile is in the middle of the space, not the default */
+    double cost = 1e-3;
+    cost *= 1 + 0.2 * abs(t->knob[GEN_STATE_ROWS] - 4) + 0.1 * abs(t->knob[GEN_READ_VECTORS] - 2);
+    return cost * (1 + 1e-4 * abs(t->knob[GEN_PREFETCH] - 1024)) * (1 + 0.05 * (t->knob[GEN_EXP_DEGREE] - 4));
+}
+
+static bool right(const gen_tile *t) {
+    (void)t;
+    return false;
+}
+
+static bool four_rows_are_wrong(const gen_tile *t) {
+    return t->knob[GEN_STATE_ROWS] == 4;
+}
+
+/* The cheapest right tile of the whole space. */
+static double least(const tune_search *s) {
+    double best = 1;
+    for (int i = 0; i < s->space.count; i++) {
+        const gen_tile *t = &s->space.candidates[i].tile;
+        if (!m.wrong(t) && m.cost(t) < best)
+            best = m.cost(t);
+    }
+    return best;
+}
+
+static void test_best_wins(void **state) {
+    (void)state;
+    bool (*const wrongs[])(const gen_tile *) = {right, four_rows_are_wrong};
+    for (int w = 0; w < 2; w++) {
+        m.cost = bowl;
+        m.wrong = wrongs[w];
+        tune_search s;
+        err e = {0};
+        open_search(&s, 10000);
+        assert_true(s.space.count > 20);
+        assert_true(tune_search_run(&s, &e));
+        assert_int_equal(s.explored, s.space.count);
+        for (int b = 0; b < 2; b++) {
+            const tune_candidate *winner = &s.space.candidates[tune_search_choose(&s, b)];
+            assert_true(m.cost(&winner->tile) <= least(&s) * 1.03); /* the widest band of ties */
+            assert_false(m.wrong(&winner->tile));
+        }
+        assert_int_equal(m.wrong_timed, 0);
+        tune_search_close(&s);
+        leave(NULL);
+        enter(NULL);
+    }
+}
+
+static void test_nothing_is_repeated(void **state) {
+    (void)state;
+    m.cost = bowl;
+    m.wrong = four_rows_are_wrong;
+    tune_search s;
+    err e = {0};
+    open_search(&s, 10000);
+    assert_false(tune_search_done(&s));
+    assert_true(tune_search_run(&s, &e));
+    int winners[2] = {tune_search_choose(&s, 0), tune_search_choose(&s, 1)};
+    tune_search_close(&s);
+    size_t records = journal.count;
+    tune_journal_close(&journal);
+    assert_true(tune_journal_open(folder, "key", &journal, &e));
+    assert_int_equal(journal.count, records);
+    m.samples = m.prepared = 0;
+    open_search(&s, 20000);
+    assert_true(tune_search_done(&s)); /* the space was exhausted: more time would find no more */
+    assert_true(tune_search_run(&s, &e));
+    for (int b = 0; b < 2; b++)
+        assert_int_equal(tune_search_choose(&s, b), winners[b]);
+    assert_int_equal(m.samples, 0);
+    assert_int_equal(m.prepared, 1); /* the default */
+    assert_int_equal(journal.count, records);
+    tune_search_close(&s);
+}
+
+static void test_time_is_kept(void **state) {
+    (void)state;
+    m.cost = bowl;
+    m.wrong = right;
+    err e = {0};
+    int explored = 0;
+    for (double budget = 3; budget <= 9; budget += 3) {
+        tune_search s;
+        open_search(&s, budget);
+        double deadline = s.deadline;
+        assert_true(tune_search_run(&s, &e));
+        assert_true(m.time <= deadline + 1);
+        assert_true(s.explored > explored); /* it goes on where it was */
+        explored = s.explored;
+        assert_true(tune_search_done(&s));
+        tune_search_close(&s);
+        open_search(&s, budget * 2);
+        assert_false(tune_search_done(&s));
+        tune_search_close(&s);
+    }
+    for (size_t i = 0; i < journal.count; i++) /* and nothing was measured twice */
+        for (size_t k = 0; k < i; k++) {
+            const tune_record *a = &journal.records[i], *b = &journal.records[k];
+            if (a->kind != TUNE_RECORD_DONE && a->kind == b->kind && a->batch == b->batch)
+                assert_string_not_equal(a->tile, b->tile);
+        }
+}
+
+static double flat(const gen_tile *t) {
+    (void)t;
+    return 1e-3;
+}
+
+static double default_is_best(const gen_tile *t) {
+    gen_tile first;
+    gen_tile_default(&problem, NHA_DECODE, made_up_isa(), &first);
+    return 1e-3 * (1 + 0.1 * tune_tile_distance(t, &first));
+}
+
+static void test_default_wins_ties(void **state) {
+    (void)state;
+    double (*const costs[])(const gen_tile *) = {flat, default_is_best};
+    for (int c = 0; c < 2; c++) {
+        m.cost = costs[c];
+        m.wrong = right;
+        tune_search s;
+        err e = {0};
+        open_search(&s, 10000);
+        assert_true(tune_search_run(&s, &e));
+        assert_int_equal(tune_search_choose(&s, 0), 0);
+        assert_int_equal(tune_search_choose(&s, 1), 0);
+        tune_search_close(&s);
+        leave(NULL);
+        enter(NULL);
+    }
+}
+
+static bool all_wrong(const gen_tile *t) {
+    (void)t;
+    return true;
+}
+
+static void test_wrong_default(void **state) {
+    (void)state;
+    m.cost = bowl;
+    m.wrong = all_wrong;
+    tune_search s = {.device = &made_up,
+                     .problem = &problem,
+                     .op = NHA_DECODE,
+                     .reference = (const tune_reference *)&m,
+                     .journal = &journal,
+                     .progress = &quiet,
+                     .clock = {machine_now, NULL},
+                     .deadline = 10,
+                     .budget = 10};
+    err e = {0};
+    assert_false(tune_search_open(&s, shapes, 2, &e));
+    assert_int_equal(e.code, ERR_MISMATCH);
+    assert_non_null(strstr(e.text, "the untuned default"));
+    err_clear(&e);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {TEST(test_best_wins), TEST(test_nothing_is_repeated), TEST(test_time_is_kept),
+                                       TEST(test_default_wins_ties), TEST(test_wrong_default)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
