@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "cli/options.h"
+#include "jit/nvrtc.h"
 #include "tuner/device.h"
 #include "tuner/find.h"
 #include "tuner/machine.h"
@@ -51,10 +52,15 @@ static void compilers(void) {
         found("cc", path);
     else
         missing("cc", "libraries are written without their .so; the .a and `nhac run` work");
-    if (tune_find_one_library("libnvrtc.so.13,libnvrtc.so.12,libnvrtc.so.11.2,libnvrtc.so", path, sizeof path))
-        found("NVRTC", path);
-    else
-        missing("NVRTC", "no CUDA sources could be compiled; this version has no CUDA kernels anyway");
+    jit_nvrtc *nvrtc;
+    err e = {0};
+    if (jit_nvrtc_open(&nvrtc, &e)) {
+        printf("  %-16s %s, %s\n", "NVRTC", jit_nvrtc_version(nvrtc), jit_nvrtc_path(nvrtc));
+        jit_nvrtc_close(nvrtc);
+    } else {
+        printf("  %-16s not usable: CUDA sources are rendered (`nhac gen`) but not compiled. %s\n", "NVRTC", e.text);
+    }
+    err_clear(&e);
 }
 
 static void devices(void) {

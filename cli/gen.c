@@ -3,7 +3,6 @@
 
 #include "cli/options.h"
 #include "tuner/render.h"
-#include "tuner/tune.h"
 
 int cli_gen(const cli_command *self, int argc, char **argv) {
     const char *spec_path, *folder = "kernels_out";
@@ -16,10 +15,7 @@ int cli_gen(const cli_command *self, int argc, char **argv) {
     if (!cli_parse(argc, argv, options, 3, &spec_path, 1, 1, "SPEC", &e) || !gen_spec_read(spec_path, &spec, &e))
         return cli_fail(self, &e);
     int count = 0;
-    tune_progress progress;
-    tune_progress_open(&progress, stderr, tune_clock_monotonic());
-    bool ok =
-        tune_targets(&spec, targets.item, targets.count, &progress, &e) && tune_render(&spec, folder, all, &count, &e);
+    bool ok = tune_render(&spec, targets.item, targets.count, folder, all, &count, &e);
     if (ok)
         printf("%d kernel%s in %s/%s/src\n", count, count == 1 ? "" : "s", folder, spec.problem.name);
     gen_spec_destroy(&spec);

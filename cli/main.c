@@ -21,6 +21,11 @@ static const cli_command commands[] = {
      "time a library, beside the machine's own limits", cli_bench},
     {"show", "LIBDIR [KERNEL] [--source|--ptx|--ir|--asm|--resources|--why]", "what is in a library, and why",
      cli_show},
+    {"emu", "KERNEL.ptx [--kernel NAME] [--grid X,Y,Z] [--block X,Y,Z] [--shared N] [--arg A]... [--seed N] [--threads N] [--eager] "
+            "[--global-races] [--steps N]",
+     "run a kernel's PTX on the CPU; report bad accesses, races, missed waits; A is buf:BYTES[,zero|undefined|random=SEED|"
+     "file=PATH][,type=f32|f16|bf16|u8][,out=PATH], i:INTEGER, f:FLOAT or x:HEX",
+     cli_emu},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

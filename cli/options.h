@@ -15,7 +15,7 @@ typedef enum cli_kind {
     CLI_SECONDS /* double: 0 < s */
 } cli_kind;
 
-enum { CLI_LIST_MAX = 16 };
+enum { CLI_LIST_MAX = 64 };
 
 typedef struct cli_list {
     const char *item[CLI_LIST_MAX];
@@ -52,5 +52,6 @@ int cli_run(const cli_command *self, int argc, char **argv);
 int cli_verify(const cli_command *self, int argc, char **argv);
 int cli_bench(const cli_command *self, int argc, char **argv);
 int cli_show(const cli_command *self, int argc, char **argv);
+int cli_emu(const cli_command *self, int argc, char **argv);
 
 #endif

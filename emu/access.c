@@ -25,7 +25,7 @@ static ptx_space space_of(uint64_t generic) {
     }
 }
 
-uint32_t emu_next_space(const op *o, uint32_t *mask, const uint64_t address[LANES], access *a) {
+uint32_t emu_next_space(const op *o, uint32_t *mask, const uint64_t address[LANES], lane_access *a) {
     uint32_t taken = *mask;
     if (o->space != SPACE_GENERIC) {
         a->space = o->space == SPACE_CONST ? SPACE_GLOBAL : (ptx_space)o->space;
@@ -61,7 +61,7 @@ static const char *space_name(ptx_space s) {
     return names[s];
 }
 
-static void out_of_bounds(warp *w, const op *o, uint32_t lane, const access *a, bool write) {
+static void out_of_bounds(warp *w, const op *o, uint32_t lane, const lane_access *a, bool write) {
     const launch *l = w->block->launch;
     char where[160] = "";
     uint64_t address = a->address[lane];
@@ -86,7 +86,7 @@ static void out_of_bounds(warp *w, const op *o, uint32_t lane, const access *a, 
 }
 
 /* Sets the host address of one lane; false: reported. */
-static bool check_lane(warp *w, const op *o, uint32_t i, bool write, access *a) {
+static bool check_lane(warp *w, const op *o, uint32_t i, bool write, lane_access *a) {
     block *b = w->block;
     const launch *l = b->launch;
     uint64_t address = a->address[i], offset;
@@ -133,7 +133,7 @@ static bool check_lane(warp *w, const op *o, uint32_t i, bool write, access *a) 
 }
 
 /* The whole warp at once: lowest and highest address, and the bits that must be 0. */
-static bool check_warp(warp *w, uint32_t mask, bool write, access *a) {
+static bool check_warp(warp *w, uint32_t mask, bool write, lane_access *a) {
     uint64_t low = UINT64_MAX, high = 0, bits = 0;
     const launch *l = w->block->launch;
     FOR_LANES(i, mask) {
@@ -165,7 +165,7 @@ static bool check_warp(warp *w, uint32_t mask, bool write, access *a) {
     return false;
 }
 
-static void count_sectors(warp *w, uint32_t mask, bool write, const access *a) {
+static void count_sectors(warp *w, uint32_t mask, bool write, const lane_access *a) {
     uint64_t seen[4 * LANES];
     uint32_t n = 0;
     FOR_LANES(i, mask) {
@@ -182,7 +182,7 @@ static void count_sectors(warp *w, uint32_t mask, bool write, const access *a) {
 }
 
 /* Lanes go in groups of 128 bytes: all 32, halves for 8 bytes, quarters for 16. A bank gives one word of 4 bytes a pass. */
-void emu_count_shared(warp *w, uint32_t mask, const access *a) {
+void emu_count_shared(warp *w, uint32_t mask, const lane_access *a) {
     emu_counters *c = &w->block->counters;
     uint32_t group = a->bytes <= 4 ? 32 : a->bytes == 8 ? 16 : 8, words = a->bytes < 4 ? 1 : a->bytes / 4;
     for (uint32_t first = 0; first < LANES; first += group) {
@@ -207,7 +207,7 @@ void emu_count_shared(warp *w, uint32_t mask, const access *a) {
     }
 }
 
-uint32_t emu_access_check(warp *w, const op *o, uint32_t mask, bool write, access *a) {
+uint32_t emu_access_check(warp *w, const op *o, uint32_t mask, bool write, lane_access *a) {
     const emu_options *options = &w->block->launch->options;
     a->hit = NULL;
     if (!check_warp(w, mask, write, a)) {
@@ -244,12 +244,12 @@ static inline bool all_defined(const uint8_t *d, uint32_t n) {
     }
 }
 
-static const allocation *allocation_of(const warp *w, const access *a, uint32_t lane) {
+static const allocation *allocation_of(const warp *w, const lane_access *a, uint32_t lane) {
     const launch *l = w->block->launch;
     return a->hit ? a->hit : emu_find_allocation(l->allocations, l->allocation_count, a->address[lane]);
 }
 
-void emu_access_read(warp *w, const op *o, uint32_t mask, const access *a) {
+void emu_access_read(warp *w, const op *o, uint32_t mask, const lane_access *a) {
     unsigned checks = w->block->launch->options.checks;
     if (a->space == SPACE_SHARED) {
         if (checks & (EMU_CHECK_UNDEFINED | EMU_CHECK_RACES)) {
@@ -260,7 +260,7 @@ void emu_access_read(warp *w, const op *o, uint32_t mask, const access *a) {
     if (a->space == SPACE_GLOBAL && (checks & EMU_CHECK_GLOBAL_RACES)) {
         FOR_LANES(i, mask) emu_global_race(w, o, allocation_of(w, a, i), a->address[i], a->bytes, i, false, a->strong);
     }
-    if (!(checks & EMU_CHECK_UNDEFINED) || a->space == SPACE_PARAM || (a->hit && !a->hit->defined))
+    if (!(checks & EMU_CHECK_UNDEFINED) || a->space == SPACE_PARAM || (o->flags & FLAG_PARAM) || (a->hit && !a->hit->defined))
         return;
     FOR_LANES(i, mask) {
         const uint8_t *d = NULL;
@@ -276,7 +276,7 @@ void emu_access_read(warp *w, const op *o, uint32_t mask, const access *a) {
     }
 }
 
-void emu_access_write(warp *w, const op *o, uint32_t mask, const access *a, const uint8_t (*value)[32]) {
+void emu_access_write(warp *w, const op *o, uint32_t mask, const lane_access *a, const uint8_t (*value)[32]) {
     unsigned checks = w->block->launch->options.checks;
     if (a->space == SPACE_SHARED) {
         if (checks & (EMU_CHECK_UNDEFINED | EMU_CHECK_RACES)) {

@@ -83,7 +83,9 @@ static bool access_op(parser *p, const instruction *i, bool store) {
     o->bytes = made.bytes, o->count = made.count, o->wide = made.wide, o->mode2 = made.mode2;
     ptx_type t = i->types[0];
     o->flags = (uint16_t)((emu_which(i, strong_words) >= 0 ? FLAG_STRONG : 0) | (t >= T_S8 && t <= T_S64 ? FLAG_SIGNED : 0) |
-                          (emu_has(i, "nc") ? FLAG_NONCOHERENT : 0));
+                          (emu_has(i, "nc") ? FLAG_NONCOHERENT : 0) | (emu_which(i, "param param::func param::entry") >= 0 ? FLAG_PARAM : 0));
+    if (o->flags & FLAG_PARAM)
+        o->class_ = EMU_CLASS_PARAM;
     return true;
 }
 
@@ -171,7 +173,6 @@ bool emu_build_cp(parser *p, const instruction *i) {
     if (!small_number(size, 16) || (size->number.value != 4 && size->number.value != 8 && size->number.value != 16) ||
         (emu_has(i, "cg") && size->number.value != 16))
         return emu_bad(p, i, "the size is 4, 8 or 16 (with .cg: 16)");
-    ptx_space space;
     const operand *shared = &i->operands[0];
     if (shared->kind == OPERAND_ADDRESS && shared->symbol && shared->symbol->space != SPACE_SHARED)
         return emu_bad(p, i, "the variable is in another state space");

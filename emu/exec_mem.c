@@ -10,7 +10,7 @@ static inline uint64_t extend(uint64_t raw, uint32_t bytes, bool is_signed) {
     return is_signed ? (uint64_t)((int64_t)(raw << shift) >> shift) : raw << shift >> shift;
 }
 
-static void take(warp *w, const op *o, uint32_t mask, const access *a) {
+static void take(warp *w, const op *o, uint32_t mask, const lane_access *a) {
     for (uint32_t k = 0; k < o->count; k++) {
         uint32_t at = k * o->bytes;
         bool wide = o->wide >> k & 1;
@@ -46,7 +46,7 @@ static void poison(warp *w, const op *o, uint32_t mask) {
 
 void emu_exec_load(warp *w, const op *o, uint32_t mask) {
     uint64_t address[LANES];
-    access a = {.bytes = (uint32_t)o->bytes * o->count, .strong = o->flags & FLAG_STRONG};
+    lane_access a = {.bytes = (uint32_t)o->bytes * o->count, .strong = o->flags & FLAG_STRONG};
     emu_addresses(w, o, 8, 0, o->imm, address);
     while (mask) {
         uint32_t lanes = emu_next_space(o, &mask, address, &a);
@@ -61,7 +61,7 @@ void emu_exec_load(warp *w, const op *o, uint32_t mask) {
 void emu_exec_store(warp *w, const op *o, uint32_t mask) {
     uint64_t address[LANES];
     uint8_t value[LANES][32];
-    access a = {.bytes = (uint32_t)o->bytes * o->count, .strong = o->flags & FLAG_STRONG};
+    lane_access a = {.bytes = (uint32_t)o->bytes * o->count, .strong = o->flags & FLAG_STRONG};
     emu_addresses(w, o, 8, 0, o->imm, address);
     for (uint32_t k = 0; k < o->count; k++) {
         uint32_t at = k * o->bytes;
@@ -100,7 +100,7 @@ void emu_exec_store(warp *w, const op *o, uint32_t mask) {
 void emu_exec_copy_local(warp *w, const op *o, uint32_t mask) {
     for (uint32_t done = 0, n; done < (uint32_t)o->imm; done += n) {
         uint64_t from[LANES], to[LANES];
-        access a = {.space = SPACE_LOCAL, .bytes = 1}, b = a;
+        lane_access a = {.space = SPACE_LOCAL, .bytes = 1}, b = a;
         n = 1;
         emu_addresses(w, o, 8, 0, done, from);
         emu_addresses(w, o, 9, 1, done, to);

@@ -16,6 +16,7 @@ enum {
     SLOTS_MAX = 1 << 16,
     OPERANDS_MAX = 20,     /* of one decoded instruction: mma has 4 + 4 + 2 + 4 */
     BARRIERS = 16,
+    ATOMIC_LOCKS = 64,
     SHARED_START = 1024,   /* address of the first shared byte: a null pointer is out of bounds */
     SHARED_MAX = 228 * 1024,
     LOCAL_MAX = 512 * 1024 /* bytes a thread */
@@ -100,7 +101,8 @@ enum {
     FLAG_TRANS = 4,
     FLAG_NONCOHERENT = 8,
     FLAG_RETURNS = 16, /* atom, not red */
-    FLAG_COUNTED = 32  /* bar with an explicit count */
+    FLAG_COUNTED = 32, /* bar with an explicit count */
+    FLAG_PARAM = 64    /* .param memory of a function: structures are passed with their padding */
 };
 
 typedef enum sreg {
@@ -239,8 +241,8 @@ struct warp {
     uint32_t at_barrier, at_sync; /* lanes that wait: for the block, for lanes of this warp */
     uint32_t pc[LANES]; /* of the lanes that are not in the running group */
     uint32_t carry;     /* CC.CF, a bit a lane */
-    uint8_t barrier[LANES];
     uint32_t rotate;    /* groups to pass over at the next choice, for fairness */
+    uint32_t forced;    /* lanes that no longer wait for members who cannot come */
     uint8_t *local, *local_defined; /* [lane][bytes] */
     uint32_t clock;
     uint32_t seen[WARPS_MAX]; /* clock of each warp up to which its accesses happened before ours */
@@ -298,6 +300,7 @@ struct launch {
     allocation *allocations; /* of machine and module, sorted */
     size_t allocation_count;
     pthread_mutex_t lock; /* reports, counters */
+    pthread_mutex_t atomics[ATOMIC_LOCKS]; /* by address: atomics of several blocks on the same word */
     emu_result *result;
     size_t report_room;
     bool out_of_memory;
@@ -323,8 +326,9 @@ static inline uint32_t op_index(const warp *w, const op *o);
 bool emu_run_block(block *b);
 /* barrier.c */
 void emu_barrier_arrive(warp *w, const op *o, uint32_t mask, uint32_t pc);
+/* Nobody can go on: reports why. true: somebody was let through, false: the block is dead. */
 bool emu_barrier_stuck(block *b);
-void emu_warp_sync_clock(warp *w);
+void emu_clock_advance(warp *w);
 /* memory.c */
 const allocation *emu_find_allocation(const allocation *list, size_t count, uint64_t address);
 bool emu_allocation_make(allocation *a, size_t bytes, emu_init init);
@@ -336,24 +340,24 @@ void emu_global_race(warp *w, const op *o, const allocation *a, uint64_t address
 void emu_shared_read(warp *w, const op *o, uint32_t lane, uint32_t at, uint32_t bytes, bool strong);
 void emu_shared_write(warp *w, const op *o, uint32_t lane, uint32_t at, uint32_t bytes, bool strong, const uint8_t *value);
 /* access.c: the lanes of one memory instruction in one space: checks, and the host addresses of the lanes that may go on. */
-typedef struct access {
+typedef struct lane_access {
     ptx_space space;
     uint32_t bytes;          /* a lane */
     bool strong;             /* atomic, volatile, ... */
     uint64_t address[LANES]; /* as the PTX has them, without windows */
     uint8_t *host[LANES];
     const allocation *hit;   /* global: all lanes lie in it; NULL: in several */
-} access;
+} lane_access;
 /* base register r[index] + offset; bit `bit` of mode2 tells the width of the base. */
 void emu_addresses(const warp *w, const op *o, int index, int bit, int64_t offset, uint64_t address[LANES]);
 /* Takes the lanes of *mask that point into one space; sets a->space, and a->address without its window. 0: none left. */
-uint32_t emu_next_space(const op *o, uint32_t *mask, const uint64_t address[LANES], access *a);
+uint32_t emu_next_space(const op *o, uint32_t *mask, const uint64_t address[LANES], lane_access *a);
 /* Bounds, alignment, read-only memory: the lanes that passed. */
-uint32_t emu_access_check(warp *w, const op *o, uint32_t mask, bool write, access *a);
-void emu_access_read(warp *w, const op *o, uint32_t mask, const access *a);
+uint32_t emu_access_check(warp *w, const op *o, uint32_t mask, bool write, lane_access *a);
+void emu_access_read(warp *w, const op *o, uint32_t mask, const lane_access *a);
 /* Before the bytes change: value[lane] is what will be written (NULL: not known, an atomic). */
-void emu_access_write(warp *w, const op *o, uint32_t mask, const access *a, const uint8_t (*value)[32]);
-void emu_count_shared(warp *w, uint32_t mask, const access *a);
+void emu_access_write(warp *w, const op *o, uint32_t mask, const lane_access *a, const uint8_t (*value)[32]);
+void emu_count_shared(warp *w, uint32_t mask, const lane_access *a);
 /* async.c */
 /* Copies of the lanes whose group number is below limit[lane] arrive; UINT32_MAX: uncommitted ones too. */
 void emu_async_deliver(warp *w, uint32_t mask, const uint32_t limit[LANES]);

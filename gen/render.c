@@ -80,7 +80,9 @@ static bool emit_line(gen_renderer *r, source *s) {
         const gen_token *token = &s->line.item[i];
         if (token->kind == GEN_TOKEN_SPACE && i == s->line.count - 1)
             break; /* blanks at the end of a line */
-        const gen_constant *c = token->kind == GEN_TOKEN_NAME ? gen_render_find(r, token->text, token->size) : NULL;
+        gen_constant *c = token->kind == GEN_TOKEN_NAME ? gen_render_find(r, token->text, token->size) : NULL;
+        if (c)
+            c->used = true;
         if (c && (c->kind == GEN_VALUE_WORD || c->kind == GEN_VALUE_LIST))
             base_buf_text(&r->text, c->text);
         else
@@ -328,6 +330,21 @@ done:
     return ok;
 }
 
+/* Takes out the definitions of fixed constants that nothing names, and a blank line where two are left. */
+static void drop_unused(gen_renderer *r) {
+    base_buf *text = &r->text;
+    for (int i = r->out->constant_count - 1; i >= 0 && !text->failed; i--) { /* the last first: places before it stay */
+        const gen_constant *c = &r->out->constants[i];
+        if (c->origin != GEN_ORIGIN_FIXED || c->used)
+            continue;
+        char *from = text->data + c->at, *to = from + c->bytes, *end = text->data + text->size;
+        bool hole = (c->at == 0 || (c->at > 1 && from[-1] == '\n' && from[-2] == '\n')) && to < end && *to == '\n';
+        to += hole;
+        memmove(from, to, (size_t)(end - to) + 1);
+        text->size -= (size_t)(to - from);
+    }
+}
+
 bool gen_render(const gen_embedded *files, const char *name, const gen_given *given, int given_count, gen_rendered *out,
                 err *e) {
     err own = {0};
@@ -341,6 +358,7 @@ bool gen_render(const gen_embedded *files, const char *name, const gen_given *gi
     ok = ok && render_file(&r, file, false) && gen_render_check_given(&r, name);
     base_sha256_end_hex(&r.hash, out->hash);
     if (ok) {
+        drop_unused(&r);
         if (r.blank && r.text.size)
             r.text.data[--r.text.size] = 0; /* the last line is not blank */
         out->text = base_buf_take(&r.text, &out->size, "render", r.e);

@@ -13,7 +13,8 @@
  *     0.5f, 0.5               constexpr float, double
  *     nha_kernel              a word: an identifier that is put in the place of the knob's name (kernel names, types)
  *     1ull, 2ull              a list of literals, put in the place of the knob's name (tables)
- * `#define DTYPE_BF16 2` outside such a block is a fixed constant: an integer that cannot be given.
+ * `#define DTYPE_BF16 2` outside such a block is a fixed constant: an integer that cannot be given, and that is left out where
+ * nothing that is rendered names it.
  * `#if`, `#elif`, `#else`, `#endif` take integer expressions over knobs and fixed constants. `#include "part.cuh"` names
  * a file of templates/ and is inlined once, where it first stands in a live branch. `#pragma once` goes, `#pragma unroll`
  * stays. `#error "text"` in a live branch refuses the rendering. Everything else that a preprocessor would act on is an
@@ -68,6 +69,8 @@ typedef struct gen_constant {
     gen_value_kind kind;
     bool known;    /* integer whose value is in `value` */
     int64_t value; /* unsigned long long: its bits */
+    bool used;     /* its name stands in the rendered text, beside its definition */
+    size_t at, bytes; /* a fixed constant's definition in the text while it is made; private */
 } gen_constant;
 
 typedef struct gen_rendered {

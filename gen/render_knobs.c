@@ -226,13 +226,15 @@ static const char *kind_words(const literal *standard) {
     }
 }
 
-static void define(gen_renderer *r, const gen_constant *c) {
+static void define(gen_renderer *r, gen_constant *c) {
     if (!c->type[0])
         return; /* words and lists stand where they are used */
+    c->at = r->text.size;
     base_buf_printf(&r->text, "constexpr %s %s = %s;", c->type, c->name, c->text);
     if (c->comment[0])
         base_buf_printf(&r->text, " // %s", c->comment);
     base_buf_char(&r->text, '\n');
+    c->bytes = r->text.size - c->at;
     r->blank = false;
 }
 

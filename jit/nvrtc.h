@@ -8,13 +8,14 @@
 
 #include "base/err.h"
 
-enum { JIT_NVRTC_KERNELS_MAX = 16, JIT_NVRTC_NAME_MAX = 256, JIT_NVRTC_JOBS_MAX = 64 };
+enum { JIT_NVRTC_KERNELS_MAX = 16, JIT_NVRTC_NAME_MAX = 256, JIT_NVRTC_JOBS_MAX = 64, JIT_NVRTC_SECONDS = 120 };
 
 typedef struct jit_nvrtc jit_nvrtc;
 
 /* Finds and loads NVRTC: $NHAC_NVRTC (a file; nothing else is tried then), else the loader's path, else
  * the usual folders below /usr/local, /opt and /usr/lib, newest first. Errors: ERR_MISSING where there is none, or it is older than 12.0
- * or lacks a function; the text says what was found and where. */
+ * or lacks a function; the text says what was found and where. ERR_SYSTEM where no process can be made. Call it before
+ * starting threads: it forks the helper that runs the compiles. */
 bool jit_nvrtc_open(jit_nvrtc **nvrtc, err *e);
 /* The same for one file. */
 bool jit_nvrtc_open_file(const char *path, jit_nvrtc **nvrtc, err *e);
@@ -39,6 +40,7 @@ typedef struct jit_cuda_request {
     int option_count;
     const jit_cuda_header *headers;
     int header_count;
+    int seconds; /* a compile that takes longer is ended, an ERR_COMPILE; 0: JIT_NVRTC_SECONDS */
 } jit_cuda_request;
 
 /* Of one entry function, as ptxas counted them. */

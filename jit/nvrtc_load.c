@@ -1,5 +1,5 @@
 /* nvrtc_load.c: finding NVRTC and looking at what was found. Loading runs its constructors, nothing else. */
-#include "jit/nvrtc_load.h"
+#include "jit/nvrtc_child.h"
 
 #include <dlfcn.h>
 #include <glob.h>
@@ -46,7 +46,9 @@ static bool load(const char *name, jit_nvrtc **nvrtc, err *e) {
     jit_nvrtc *n = calloc(1, sizeof *n);
     if (!n)
         return err_memory(e, "compile");
-    n->library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    n->socket = -1;
+    /* Stays when closed: it keeps memory that only itself knows, and loading it again would cost as much again. */
+    n->library = dlopen(name, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!n->library) {
         free(n);
         return false;
@@ -55,7 +57,7 @@ static bool load(const char *name, jit_nvrtc **nvrtc, err *e) {
     snprintf(n->path, sizeof n->path, "%s", linked ? map->l_name : name);
     if (!base_file_size(n->path, &n->bytes))
         n->bytes = 0;
-    if (!look(n, e)) {
+    if (!look(n, e) || !jit_nvrtc_helper_start(n, e)) {
         jit_nvrtc_close(n);
         return false;
     }
@@ -117,6 +119,7 @@ bool jit_nvrtc_open(jit_nvrtc **nvrtc, err *e) {
 void jit_nvrtc_close(jit_nvrtc *nvrtc) {
     if (!nvrtc)
         return;
+    jit_nvrtc_helper_stop(nvrtc);
     dlclose(nvrtc->library);
     free(nvrtc);
 }

@@ -2,6 +2,8 @@
 #ifndef JIT_NVRTC_LOAD_H
 #define JIT_NVRTC_LOAD_H
 
+#include <sys/types.h>
+
 #include "jit/nvrtc.h"
 
 typedef struct jit_nvrtc_program_ *jit_nvrtc_program;
@@ -29,6 +31,8 @@ struct jit_nvrtc {
     void *library; /* dlopen's */
     char path[512], version[16];
     int64_t bytes; /* size of the file: tells builds of one version apart */
+    int socket;    /* to the helper (nvrtc_child.h); -1: none */
+    pid_t helper;
     int archs[JIT_NVRTC_ARCHS_MAX], arch_count;
 #define JIT_NVRTC_MEMBER_(result, parameters, name) result(*name) parameters;
     JIT_NVRTC_FUNCTIONS(JIT_NVRTC_MEMBER_)

@@ -9,6 +9,12 @@ using u64 = unsigned long long;
 using i32 = int;
 using i64 = long long;
 
+#if GATE_DTYPE == DTYPE_F32
+using gate_bits = u32; // an element of gate and s, to be copied
+#else
+using gate_bits = u16;
+#endif
+
 constexpr int LANES = 32; // of a warp
 
 // A pointer to global memory from its address.

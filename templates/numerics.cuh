@@ -1,6 +1,6 @@
 #pragma once
-// numerics.cuh: gates, maps and the rotation, exact enough for 65,536 tokens: nothing is rounded below f32, no small
-// difference is taken of large numbers, and angles are exact modulo one turn at any position.
+// numerics.cuh: gates and maps, exact enough for 65,536 tokens: nothing is rounded below f32, and no small difference is
+// taken of large numbers.
 #include "basics.cuh"
 
 constexpr float LOG2_E = 1.4426950408889634f;
@@ -92,19 +92,3 @@ __device__ __forceinline__ float value_map(float x) {
 __device__ __forceinline__ float4 value_map4(float4 x) {
     return make_float4(value_map(x.x), value_map(x.y), value_map(x.z), value_map(x.w));
 }
-
-// ---- Rotation ----
-
-#if ROPE == ROPE_NEOX || ROPE == ROPE_GPTJ
-// inv_freq / 2 pi of each pair, turns a token, as 64-bit fixed point: a product with a position wraps at whole turns.
-__device__ const u64 rope_turns[HEAD_DIM_QK / 2] = {ROPE_TURNS};
-
-// (x, y) turned by position * inv_freq[pair].
-__device__ __forceinline__ float2 rotate(i64 position, int pair, float x, float y) {
-    u64 turns = (u64)position * rope_turns[pair];
-    float half_turns = (float)(i32)(turns >> 32) * 4.656612873077393e-10f; // 2^-31; in [-1, 1]
-    float sine, cosine;
-    sincospif(half_turns, &sine, &cosine);
-    return make_float2(x * cosine - y * sine, x * sine + y * cosine);
-}
-#endif

@@ -54,12 +54,12 @@ __device__ __forceinline__ nha_task task_of_block(const nha_args &args) {
     task.available = 0;
     task.entry = 0;
     task.row = 0;
+    i64 row = -1; // of the pool
     if (args.cache.pool) {
-        i64 row = args.cache.index ? ((const i32 *)global(args.cache.index))[task.sequence] : task.sequence;
-        if (row < 0) {
-            task.length = -1;
-            return task;
-        }
+        row = args.cache.index ? ((const i32 *)global(args.cache.index))[task.sequence] : task.sequence;
+        task.length = row < 0 ? -1 : task.length;
+    }
+    if (row >= 0) {
         task.row = args.cache.pool + row * args.cache.row_bytes;
         task.position = ((const i64 *)global(task.row))[task.head];
         task.available = task.position < args.cache.ring_tokens ? task.position : args.cache.ring_tokens;

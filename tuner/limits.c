@@ -1,6 +1,7 @@
 /* limits.c: see limits.h. Three small loops as LLVM IR in the vector length of the ISA, linked as the kernels are.
  * They have the signature void (float *data, int64_t steps, float *constants): constants[0] = multiplier, [1] = addend.
  */
+#include "tuner/pages.h"
 #include "tuner/limits.h"
 
 #include <pthread.h>
@@ -184,7 +185,7 @@ bool tune_limit_open(tune_limit_kind kind, const gen_isa *isa, size_t bytes, int
         l->head.work = (kind == TUNE_LIMIT_UPDATE ? 2.0 : 1.0) * 4.0 * (double)(l->steps * step) * l->threads;
     }
     size_t size = (size_t)l->part * sizeof(float) * (size_t)l->threads;
-    l->data = aligned_alloc(64, size);
+    l->data = tune_pages(size);
     if (!l->data) {
         err_memory(e, "limits");
         goto failed;

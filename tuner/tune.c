@@ -42,22 +42,25 @@ static void stage_time(job *j, const char *stage) {
         fprintf(stderr, "time: %-24s %8.3f s\n", stage, now(j) - j->begin);
 }
 
+bool tune_target_known(const char *target, err *e) {
+    const char *names[32];
+    size_t known = 0;
+    for (const gen_choice *c = gen_target_choices; c->name && known < 32; c++) {
+        if (strcmp(c->name, target) == 0)
+            return true;
+        names[known++] = c->name;
+    }
+    return err_set(e, ERR_USAGE, "target", "there is no target %s; did you mean %s?", target, base_nearest(target, names, known));
+}
+
 bool tune_targets(const gen_spec *spec, const char *const *targets, int target_count, tune_progress *progress, err *e) {
     int count = target_count ? target_count : spec->target_count;
     const char *why = NULL, *missing = "";
     bool some = false;
     for (int i = 0; i < count; i++) {
         const char *target = target_count ? targets[i] : spec->targets[i];
-        const char *names[32];
-        size_t known = 0;
-        bool found = false;
-        for (const gen_choice *c = gen_target_choices; c->name && known < 32; c++) {
-            names[known++] = c->name;
-            found = found || strcmp(c->name, target) == 0;
-        }
-        if (!found)
-            return err_set(e, ERR_USAGE, "target", "there is no target %s; did you mean %s?", target,
-                           base_nearest(target, names, known));
+        if (!tune_target_known(target, e))
+            return false;
         const char *reason;
         if (tune_target_available(target, &reason)) {
             some = true;

@@ -43,6 +43,8 @@ typedef struct tune_outcome {
  * nothing is written. */
 bool tune_run(const tune_options *options, tune_outcome *outcome, err *e);
 
+/* Whether a word is a target. Error: ERR_USAGE, with the nearest. */
+bool tune_target_known(const char *target, err *e);
 /* Whether the library can be made for one of the targets (the spec's, or those given instead). Unavailable ones are
  * said on `progress`. Errors: ERR_USAGE for a word that is no target, ERR_MISSING where none is left. */
 bool tune_targets(const gen_spec *spec, const char *const *targets, int target_count, tune_progress *progress, err *e);

@@ -170,7 +170,7 @@ bool tune_verify_kernel(const nha_library *library, int index, const tune_refere
                         tune_verify_report *report, err *e) {
     /* Which sizes of case to take; where the plan has a choice, both. */
     const nha_kernel *known = kernel ? verify_find_kernel(library, index, r->op, kernel) : NULL;
-    if (!kernel && library->kernel_count == 1)
+    if (!kernel && library->kernel_count == 1 && library->kernels[0].kind == NHA_CPU)
         known = &library->kernels[0];
     if (kernel && !known)
         return err_set(e, ERR_INPUT, "verify", "the library has no kernel %s for %s", kernel, gen_op_name(r->op));

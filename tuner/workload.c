@@ -1,5 +1,6 @@
 /* workload.c: see workload.h. A workload holds `sets` copies of everything a call touches; iteration i of any runner
  * uses set i mod sets, so that small problems are not timed from a cache that no real decode would find warm. */
+#include "tuner/pages.h"
 #include "tuner/workload.h"
 
 #include <math.h>
@@ -231,7 +232,7 @@ bool tune_workload_open(const gen_problem *problem, const gen_shape *shape, cons
         if (!w->tensors[f].used)
             continue;
         size_t bytes = w->field_bytes[f] * (size_t)w->sets;
-        w->data[f] = aligned_alloc(ALIGN, bytes ? bytes : ALIGN);
+        w->data[f] = tune_pages(bytes);
         if (!w->data[f] || !fill(w->data[f], bytes, (field)f, &problem->nha, w->tensors[f].dtype))
             goto memory;
     }
@@ -243,7 +244,7 @@ bool tune_workload_open(const gen_problem *problem, const gen_shape *shape, cons
             goto memory;
     }
     if (decode) {
-        w->pools = aligned_alloc(ALIGN, w->pool_bytes * (size_t)w->sets);
+        w->pools = tune_pages(w->pool_bytes * (size_t)w->sets);
         if (!w->pools)
             goto memory;
         memset(w->pools, 0, w->pool_bytes * (size_t)w->sets);

@@ -29,7 +29,7 @@ static pieces pieces_of(int n, int vl) {
 
 typedef struct decode {
     kernel *k;
-    val load, absorb, store_token, score_slots, score_window, softmax, read, store_out;
+    val prefetch_next, load, absorb, store_token, score_slots, score_window, softmax, read, store_out;
     val turns, cosine_table, sine_table;
 } decode;
 
@@ -46,6 +46,50 @@ static val broadcast(ir *b, val scalar, int width) {
         return ir_splat(b, scalar);
     int zero[IR_VECTOR_MAX] = {0};
     return ir_shuffle(b, ir_splat(b, scalar), NULL, zero, width);
+}
+
+/* Asks for the lines of `bytes` at p + PREFETCH. Memories and rings of neighbouring heads are adjacent, so that what is asked
+ * for past the end of one is the beginning of the next. */
+static void prefetch_ahead(kernel *k, val p, int64_t bytes, bool write) {
+    int ahead = k->tile.knob[GEN_PREFETCH];
+    for (int64_t line = 0; ahead && line < bytes; line += 64)
+        ir_prefetch(&k->b, ir_atc(&k->b, p, ahead + line), write);
+}
+
+/* prefetch_next(scratch): what the next task (usually the next head, adjacent everywhere) will read in small pieces: its queries, its
+ * token, and the ring entry it absorbs. Harmless where there is no such head: a prefetch never faults. */
+static void prefetch_row(kernel *k, val f, frame_slot slot, val offset, int64_t bytes) {
+    ir *b = &k->b;
+    val p = ir_at(b, frame_ptr(k, f, slot), offset);
+    for (int64_t line = 0; line < bytes; line += 64)
+        ir_prefetch(b, ir_atc(b, p, line), false);
+}
+
+static void prefetch_ring(kernel *k, val f, frame_slot slot, val entry, int64_t bytes) {
+    ir *b = &k->b;
+    val next = ir_add(b, entry, frame_i64(k, f, FRAME_RING)); /* the same entry of the next head */
+    prefetch_row(k, f, slot, ir_mulc(b, next, bytes), bytes);
+}
+
+static void emit_prefetch_next(decode *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    const size_t head = offsetof(nha_cpu_tensor, head);
+    int esize = element_bytes(k->p->dtype), gsize = element_bytes(k->p->gate_dtype);
+    x->prefetch_next = phase_begin(k, "prefetch_next", "p", (const char *const[]){"scratch"});
+    val f = ir_param(b, 0);
+    val q = ir_mulc(b, frame_arg(k, f, offsetof(nha_cpu_args, q) + head), k->G);
+    prefetch_row(k, f, FRAME_Q, q, (int64_t)k->G * k->K * esize);
+    prefetch_row(k, f, FRAME_K, frame_arg(k, f, offsetof(nha_cpu_args, k) + head), (int64_t)k->K * esize);
+    prefetch_row(k, f, FRAME_V, frame_arg(k, f, offsetof(nha_cpu_args, v) + head), (int64_t)k->V * esize);
+    if (k->M) {
+        prefetch_row(k, f, FRAME_GATE, frame_arg(k, f, offsetof(nha_cpu_args, gate) + head), (int64_t)k->M * gsize);
+        val entry = ir_urem(b, ir_addc(b, frame_i64(k, f, FRAME_POSITION), -k->L), frame_i64(k, f, FRAME_RING));
+        prefetch_ring(k, f, FRAME_RING_K, entry, (int64_t)k->K * esize);
+        prefetch_ring(k, f, FRAME_RING_V, entry, (int64_t)k->V * esize);
+        prefetch_ring(k, f, FRAME_RING_GATE, entry, (int64_t)k->M * gsize);
+    }
+    phase_end(k);
 }
 
 /* ---- load: qs = map(q) * scale * log2e, qw = q or rq, scaled likewise ---- */
@@ -187,13 +231,13 @@ static void emit_store_token(decode *x) {
 
 static void score_slots_block(kernel *k, val f, val memory, int col, int nv, int g0, int heads, bool update) {
     ir *b = &k->b;
-    int rows = k->tile.knob[GEN_STATE_ROWS], prefetch = k->tile.knob[GEN_PREFETCH];
+    int rows = k->tile.knob[GEN_STATE_ROWS];
     val acc[TILE_ACC_MAX], s[8], keep[8], scaled[8];
     for (int i = 0; i < heads * nv; i++)
         acc[i] = ir_zero(b);
     for (int j = 0; update && j < nv; j++) {
         s[j] = ir_load_v(b, frame_at(k, f, k->s, NULL, (col + j) * b->vl));
-        keep[j] = ir_load_v(b, frame_at(k, f, k->keep, NULL, (col + j) * b->vl));
+        keep[j] = ir_flt(b, ir_zero(b), ir_load_v(b, frame_at(k, f, k->keep, NULL, (col + j) * b->vl)));
         scaled[j] = ir_load_v(b, frame_at(k, f, k->scaled, NULL, (col + j) * b->vl));
     }
     ir_loop loop;
@@ -202,14 +246,14 @@ static void score_slots_block(kernel *k, val f, val memory, int col, int nv, int
     for (int r = 0; r < rows; r++) {
         val key = ir_splat(b, ir_load_f32(b, ir_at(b, frame_at(k, f, k->d_k, NULL, r), column)));
         val row = ir_atc(b, base, ((int64_t)r * k->mp + col * b->vl) * 4), h[8];
-        if (prefetch && update)
-            for (int line = 0; line < nv * b->vl * 4; line += 64)
-                ir_prefetch(b, ir_atc(b, row, prefetch + line), true);
+        if (update)
+            prefetch_ahead(k, row, (int64_t)nv * b->vl * 4, true);
         for (int j = 0; j < nv; j++) {
             val at = ir_atc(b, row, (int64_t)j * b->vl * 4);
             h[j] = ir_load_v(b, at);
-            if (update) {
-                h[j] = ir_fma(b, keep[j], h[j], ir_fma(b, scaled[j], h[j], ir_fmul(b, s[j], key)));
+            if (update) { /* keep is 0 or 1: as a mask it costs no vector register where the ISA has masks */
+                val new = ir_fma(b, scaled[j], h[j], ir_fmul(b, s[j], key));
+                h[j] = ir_select(b, keep[j], ir_fadd(b, h[j], new), new);
                 ir_store_v(b, h[j], at);
             }
         }
@@ -300,6 +344,8 @@ static void dot_plain(kernel *k, val f, const window *w, int g0, int heads) {
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), w->count, ir_int(b, 1), &entry, 1);
     val key = ir_at(b, ring, ir_mulc(b, entry, (int64_t)k->K * esize)), acc[HEADS_MAX];
+    if (g0 == 0)
+        prefetch_ahead(k, key, (int64_t)k->K * esize, false);
     for (int g = 0; g < heads; g++)
         acc[g] = ir_zero(b);
     for (int i = 0; i < p.count; i++) {
@@ -377,6 +423,8 @@ static void dot_rotated(decode *x, val f, const window *w, int g0, int heads) {
     val from = ir_max(b, w->lowest, groups.index), to = ir_min(b, end, ir_addc(b, groups.index, ANGLES));
     ir_loop_begin(b, &keys, from, to, ir_int(b, 1), &entry, 1);
     val key = ir_at(b, ring, ir_mulc(b, entry, (int64_t)k->K * esize)), acc[HEADS_MAX];
+    if (g0 == 0)
+        prefetch_ahead(k, key, (int64_t)k->K * esize, false);
     val table = ir_mulc(b, ir_sub(b, keys.index, groups.index), (int64_t)k->hp * 4);
     for (int g = 0; g < heads; g++)
         acc[g] = ir_zero(b);
@@ -486,7 +534,7 @@ static void read_slots(kernel *k, val f, val memory, val *acc, const pieces *p, 
     val token[PIECES_MAX];
     for (int j = 0; update && j < count; j++)
         token[j] = f32_at(b, frame_at(k, f, k->d_v, NULL, 0), p->offset[first + j], p->width[first + j]);
-    int prefetch = k->tile.knob[GEN_PREFETCH];
+    int64_t span = (int64_t)(p->offset[first + count - 1] + p->width[first + count - 1] - p->offset[first]) * 4;
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->M), ir_int(b, 1), acc, heads * count);
     val row = ir_at(b, memory, ir_mulc(b, loop.index, k->vp * 4)), slot = ir_mulc(b, loop.index, 4);
@@ -494,13 +542,13 @@ static void read_slots(kernel *k, val f, val memory, val *acc, const pieces *p, 
     val keep = ir_load_f32(b, ir_at(b, frame_at(k, f, k->keep, NULL, 0), slot));
     val scaled = ir_load_f32(b, ir_at(b, frame_at(k, f, k->scaled, NULL, 0), slot));
     val weight[HEADS_MAX];
+    if (update)
+        prefetch_ahead(k, ir_atc(b, row, (int64_t)p->offset[first] * 4), span, true);
     for (int g = 0; g < heads; g++)
         weight[g] = ir_load_f32(b, ir_at(b, frame_at(k, f, k->slots_p, ir_int(b, g0 + g), 0), slot));
     for (int j = 0; j < count; j++) {
         int width = p->width[first + j];
         val at = ir_atc(b, row, (int64_t)p->offset[first + j] * 4), h = f32_at(b, at, 0, width);
-        if (prefetch && update && p->offset[first + j] % 16 == 0)
-            ir_prefetch(b, ir_atc(b, at, prefetch), true);
         if (update) {
             val new = ir_fmul(b, broadcast(b, s, width), token[j]);
             h = ir_fma(b, broadcast(b, keep, width), h, ir_fma(b, broadcast(b, scaled, width), h, new));
@@ -522,6 +570,9 @@ static void read_window(kernel *k, val f, const window *w, val *acc, const piece
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), w->count, ir_int(b, 1), carried, heads * count + 1);
     val row = ir_at(b, ring, ir_mulc(b, carried[0], (int64_t)k->V * esize)), weight[HEADS_MAX];
+    int64_t span = (int64_t)(p->offset[first + count - 1] + p->width[first + count - 1] - p->offset[first]) * esize;
+    if (g0 == 0)
+        prefetch_ahead(k, ir_atc(b, row, (int64_t)p->offset[first] * esize), span, false);
     for (int g = 0; g < heads; g++)
         weight[g] = ir_load_f32(b, ir_at(b, window_at(k, f, w, ir_int(b, g0 + g)), ir_mulc(b, loop.index, 4)));
     for (int j = 0; j < count; j++) {
@@ -626,6 +677,9 @@ void emit_decode(kernel *k, const gen_cpu_unit *unit) {
     decode x = {.k = k};
     if (k->rotate)
         decode_constants(&x);
+    bool ahead = k->tile.knob[GEN_PREFETCH] > 0;
+    if (ahead)
+        emit_prefetch_next(&x);
     emit_load(&x);
     if (k->M) {
         emit_absorb(&x);
@@ -646,6 +700,8 @@ void emit_decode(kernel *k, const gen_cpu_unit *unit) {
     frame_task(k, f, ir_param(b, 0), ir_udiv(b, tasks.index, H), ir_urem(b, tasks.index, H));
     ir_if_begin(b, &here, ir_cmp(b, ">", frame_i64(k, f, FRAME_LENGTH), ir_int(b, 0)));
     ir_call(b, x.load, &f, 1);
+    if (ahead)
+        ir_call(b, x.prefetch_next, &f, 1);
     if (k->M)
         ir_call(b, x.absorb, &f, 1); /* before store_token: with R = L its ring entry is the one to be overwritten */
     ir_call(b, x.store_token, &f, 1);

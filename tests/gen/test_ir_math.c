@@ -215,7 +215,7 @@ static void test_exp_expm1(void **state) {
 
 static void check_bias(const gen_isa *isa) {
     enum { DECADES = 8 };
-    double sum[DECADES] = {0}, fast = 0;
+    double sum[DECADES] = {0}, fast = 0, largest = 0;
     int64_t count[DECADES] = {0}, fast_count = 0;
     for (int64_t i = 0; i < points; i++) {
         double x = in[i];
@@ -232,12 +232,12 @@ static void check_bias(const gen_isa *isa) {
     for (int d = 0; d < DECADES; d++) {
         assert_true(count[d] > 1000);
         double mean = sum[d] / (double)count[d];
-        print_message("%-8s decays about exp(-1e-%d): bias %.2g\n", isa->name, d, mean);
+        largest = fmax(largest, fabs(mean));
         if (!(fabs(mean) < 1e-8))
             fail_msg("%s: decays about exp(-1e-%d) have a bias of %g", isa->name, d, mean);
     }
     assert_true(fast_count > 1000);
-    print_message("%-8s fast decays: bias %.2g\n", isa->name, fast / (double)fast_count);
+    print_message("%-8s bias of slow decays %.2g, of fast ones %.2g\n", isa->name, largest, fast / (double)fast_count);
     assert_true(fabs(fast / (double)fast_count) < 1e-8);
 }
 

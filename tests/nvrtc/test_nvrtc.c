@@ -245,7 +245,7 @@ static const char fake_source[] =
     "int nvrtcGetSupportedArchs(int *a) { *a = 80; return 0; }\n"
     "int nvrtcCreateProgram(void **p) { *p = 0; return 0; }\n"
     "int nvrtcDestroyProgram(void **p) { return 0; }\n"
-    "int nvrtcCompileProgram(void *p) { if (CASE == 2) raise(SIGSEGV); if (CASE == 3) raise(SIGKILL); if (CASE == 7) _Exit(3);\n"
+    "int nvrtcCompileProgram(void *p) { if (CASE == 2) raise(SIGSEGV); if (CASE == 3) raise(SIGKILL); if (CASE == 7) _Exit(3); while (CASE == 8) ;\n"
     "    return CASE == 4 ? 1 : CASE == 5 ? 3 : 0; }\n"
     "static const char text[] = \"fake log\";\n"
     "int nvrtcGetPTXSize(void *p, size_t *n) { *n = sizeof text; return 0; }\n"
@@ -264,12 +264,13 @@ static void test_fake(void **state) {
         const char *piece;
     } rows[] = {
         {1, false, ERR_MISSING, "NVRTC 11.2"},
-        {2, true, ERR_COMPILE, "crashed (Segmentation fault)"},
+        {2, true, ERR_COMPILE, "crashed (signal 11)"},
         {3, true, ERR_MEMORY, "was killed"},
         {4, true, ERR_MEMORY, "NVRTC_ERROR_OUT_OF_MEMORY"},
         {5, true, ERR_COMPILE, "NVRTC_ERROR_OTHER"},
         {6, true, ERR_COMPILE, "no PTX, cubin or resources"},
         {7, true, ERR_COMPILE, "ended without an answer"},
+        {8, true, ERR_COMPILE, "more than 1 s"},
     };
     if (system("cc --version >/dev/null 2>&1") != 0) {
         print_message("SKIPPED: no cc to build a fake NVRTC\n");
@@ -292,6 +293,7 @@ static void test_fake(void **state) {
         if (opened) {
             assert_string_equal(jit_nvrtc_path(nvrtc), library);
             jit_cuda_request request = request_of(two_kernels, "sm_80");
+            request.seconds = 1;
             assert_false(jit_nvrtc_compile(nvrtc, &request, &image, &e));
             jit_nvrtc_close(nvrtc);
         }

@@ -155,6 +155,16 @@ static void test_branches(void **state) {
     expect("", "", NULL, 0, "");
 }
 
+static void test_fixed(void **state) {
+    (void)state;
+    expect("// top\n\n#define ONE 1 // not named\n#define TWO 2\n\nint x = 3; // ONE\n", "", NULL, 0, "// top\n\nint x = 3; // ONE\n");
+    expect("#define ONE 1\n\n#define TWO 2 // two\nint x = TWO;\n#if ONE\ny\n#endif\n", "", NULL, 0,
+           "constexpr int TWO = 2; // two\nint x = TWO;\ny\n");
+    expect("#define ONE 1\n", "", NULL, 0, "");
+    expect("#define ONE 1\n#include \"part.cuh\"\n", "constexpr int TWO = 2 * ONE;\n", NULL, 0,
+           "constexpr int ONE = 1;\n\nconstexpr int TWO = 2 * ONE;\n");
+}
+
 static void test_parts(void **state) {
     (void)state;
     expect("#include \"part.cuh\" // once\n#include \"part.cuh\"\nuse X\n", "#pragma once\n" KNOB("X", "1 // of the part") "part\n", NULL,
@@ -198,7 +208,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_snapshot),   cmocka_unit_test(test_refusal), cmocka_unit_test(test_types),
         cmocka_unit_test(test_conditions), cmocka_unit_test(test_branches), cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_derived),
+        cmocka_unit_test(test_fixed),        cmocka_unit_test(test_derived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
