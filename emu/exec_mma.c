@@ -36,11 +36,38 @@ static void store_d(warp *w, const op *o, float d[16][8], uint32_t mask) {
     }
 }
 
+typedef float row8 __attribute__((vector_size(32), aligned(4), may_alias));
+
+/* Four rows at a time: four sums in registers, each b row read once for them. */
+static inline __attribute__((always_inline)) void multiply_rows(const float *a, const float (*b)[8], float c[16][8], uint32_t k) {
+    for (uint32_t i = 0; i < 16; i += 4) {
+        row8 s0 = *(const row8 *)c[i], s1 = *(const row8 *)c[i + 1], s2 = *(const row8 *)c[i + 2], s3 = *(const row8 *)c[i + 3];
+        const float *a0 = &a[i * k], *a1 = a0 + k, *a2 = a1 + k, *a3 = a2 + k;
+        for (uint32_t x = 0; x < k; x++) {
+            row8 v = *(const row8 *)b[x];
+            s0 += a0[x] * v;
+            s1 += a1[x] * v;
+            s2 += a2[x] * v;
+            s3 += a3[x] * v;
+        }
+        *(row8 *)c[i] = s0, *(row8 *)c[i + 1] = s1, *(row8 *)c[i + 2] = s2, *(row8 *)c[i + 3] = s3;
+    }
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static void multiply_avx2(const float *a, const float (*b)[8], float c[16][8], uint32_t k) {
+    multiply_rows(a, b, c, k);
+}
+#endif
+
 static void multiply(const float *a, const float (*b)[8], float c[16][8], uint32_t k) {
-    for (uint32_t i = 0; i < 16; i++)
-        for (uint32_t x = 0; x < k; x++)
-            for (uint32_t j = 0; j < 8; j++)
-                c[i][j] += a[i * k + x] * b[x][j];
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) {
+        multiply_avx2(a, b, c, k);
+        return;
+    }
+#endif
+    multiply_rows(a, b, c, k);
 }
 
 void emu_exec_mma_half(warp *w, const op *o, uint32_t mask) {

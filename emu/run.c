@@ -193,7 +193,7 @@ static void run_warp(warp *w, uint64_t slice) {
             left--;
             if (o->last) {
                 c->warp_instructions[o->class_]++;
-                c->thread_instructions[o->class_] += (uint32_t)__builtin_popcount(exec);
+                c->thread_instructions[o->class_] += exec == UINT32_MAX ? LANES : (uint32_t)__builtin_popcount(exec);
             }
             if (o->kind == OP_PLAIN) {
                 if (exec)

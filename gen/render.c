@@ -168,7 +168,8 @@ done:
 /* #ifndef NAME, #define NAME VALUE, #endif: three lines, at file scope. */
 static bool knob_block(gen_renderer *r, source *s, const directive *opening) {
     const gen_token *found = significant(s, opening->rest);
-    static const char form[] = "#ifndef begins a knob: #ifndef NAME, #define NAME DEFAULT // meaning, #endif on three lines";
+    static const char form[] =
+        "#ifndef begins a knob: #ifndef NAME, #define NAME DEFAULT // meaning, #endif on three lines";
     directive d;
     bool more;
     if (!found || found->kind != GEN_TOKEN_NAME)
@@ -215,7 +216,8 @@ static bool next_branch(gen_renderer *r, source *s, const directive *d) {
         b->closed = true;
         if (!nothing_left(r, s, d->rest))
             return false;
-    } else if (!gen_render_condition(r, s->file->name, s->line.item + d->rest, s->line.count - d->rest, d->word, &holds)) {
+    } else if (!gen_render_condition(r, s->file->name, s->line.item + d->rest, s->line.count - d->rest, d->word,
+                                     &holds)) {
         return false;
     }
     b->live = b->outer && holds && !b->taken;
@@ -230,7 +232,8 @@ static bool include(gen_renderer *r, source *s, const directive *d) {
     if (!nothing_left(r, s, (int)(name - s->line.item) + 1))
         return false;
     const gen_embedded *file = r->files;
-    while (file->name && (strlen(file->name) != name->size - 2 || memcmp(file->name, name->text + 1, name->size - 2) != 0))
+    while (file->name &&
+           (strlen(file->name) != name->size - 2 || memcmp(file->name, name->text + 1, name->size - 2) != 0))
         file++;
     if (!file->name)
         return fail(r, s, name, "there is no such part in templates/");
@@ -292,10 +295,11 @@ static bool obey(gen_renderer *r, source *s, const directive *d) {
     for (size_t i = 0; i < sizeof directives / sizeof *directives; i++)
         if (gen_token_is(d->word, directives[i].word))
             return directives[i].obey(r, s, d);
-    return err_at(r->e, ERR_INPUT, "render", s->file->name, d->word->line, d->word->column,
-                  "#%.*s is not part of the template language: #if, #elif, #else, #endif, #ifndef (a knob), #define, #include, "
-                  "#pragma, #error",
-                  (int)(d->word->size < 32 ? d->word->size : 32), d->word->text);
+    return err_at(
+        r->e, ERR_INPUT, "render", s->file->name, d->word->line, d->word->column,
+        "#%.*s is not part of the template language: #if, #elif, #else, #endif, #ifndef (a knob), #define, #include, "
+        "#pragma, #error",
+        (int)(d->word->size < 32 ? d->word->size : 32), d->word->text);
 }
 
 /* ---- Files ---- */
@@ -348,7 +352,8 @@ static void drop_unused(gen_renderer *r) {
 bool gen_render(const gen_embedded *files, const char *name, const gen_given *given, int given_count, gen_rendered *out,
                 err *e) {
     err own = {0};
-    gen_renderer r = {.files = files, .given = given, .given_count = given_count, .out = out, .blank = true, .e = e ? e : &own};
+    gen_renderer r = {
+        .files = files, .given = given, .given_count = given_count, .out = out, .blank = true, .e = e ? e : &own};
     const gen_embedded *file = files;
     *out = (gen_rendered){0};
     while (file->name && strcmp(file->name, name) != 0)

@@ -1,5 +1,5 @@
-/* render.h: partial preprocessing of CUDA templates (DESIGN section 3): knobs become constants, conditions over knobs are
- * decided, parts are inlined; all else, comments included, stays as it was written.
+/* render.h: partial preprocessing of CUDA templates (DESIGN section 3): knobs become constants, conditions over knobs
+ * are decided, parts are inlined; all else, comments included, stays as it was written.
  *
  * The language. A knob is declared at file scope, before its first use, in the template or in a part (in several files
  * only with the same default):
@@ -13,13 +13,13 @@
  *     0.5f, 0.5               constexpr float, double
  *     nha_kernel              a word: an identifier that is put in the place of the knob's name (kernel names, types)
  *     1ull, 2ull              a list of literals, put in the place of the knob's name (tables)
- * `#define DTYPE_BF16 2` outside such a block is a fixed constant: an integer that cannot be given, and that is left out where
- * nothing that is rendered names it.
- * `#if`, `#elif`, `#else`, `#endif` take integer expressions over knobs and fixed constants. `#include "part.cuh"` names
- * a file of templates/ and is inlined once, where it first stands in a live branch. `#pragma once` goes, `#pragma unroll`
- * stays. `#error "text"` in a live branch refuses the rendering. Everything else that a preprocessor would act on is an
- * error with its place: function-like macros, other definitions, `##`, line continuations, __CUDA_ARCH__, `std::`, and
- * `if constexpr` on what derives from knobs.
+ * `#define DTYPE_BF16 2` outside such a block is a fixed constant: an integer that cannot be given, and that is left
+ * out where nothing that is rendered names it.
+ * `#if`, `#elif`, `#else`, `#endif` take integer expressions over knobs and fixed constants. `#include "part.cuh"`
+ * names a file of templates/ and is inlined once, where it first stands in a live branch. `#pragma once` goes, `#pragma
+ * unroll` stays. `#error "text"` in a live branch refuses the rendering. Everything else that a preprocessor would act
+ * on is an error with its place: function-like macros, other definitions, `##`, line continuations, __CUDA_ARCH__,
+ * `std::`, and `if constexpr` on what derives from knobs.
  *
  * Definitions at file scope such as `constexpr int THREADS = WARPS * 32;` are evaluated where integer arithmetic over
  * knobs and earlier constants suffices: the layout reads them, so that they are written once. Likewise
@@ -83,9 +83,9 @@ typedef struct gen_rendered {
     const char *refusal; /* the first static_assert that failed or #error that is live, its text; NULL: none */
 } gen_rendered;
 
-/* Renders the file `name` of a table that ends as gen_embedded_files does. Deterministic; thread-safe. Errors: ERR_INPUT with file, line and column of the source
- * for what is outside the language, a value that does not fit, a given knob that is not declared; ERR_MEMORY. On failure
- * *out needs no destroy. */
+/* Renders the file `name` of a table that ends as gen_embedded_files does. Deterministic; thread-safe. Errors:
+ * ERR_INPUT with file, line and column of the source for what is outside the language, a value that does not fit, a
+ * given knob that is not declared; ERR_MEMORY. On failure *out needs no destroy. */
 bool gen_render(const gen_embedded *files, const char *name, const gen_given *given, int given_count, gen_rendered *out,
                 err *e);
 void gen_rendered_destroy(gen_rendered *r);

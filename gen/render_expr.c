@@ -50,7 +50,9 @@ bool gen_integer_literal(const char *text, size_t size, int64_t *value, const ch
         return false;
     char *digits = base == 16 ? copy + 2 : copy;
     for (end = digits; *end; end++) {
-        int digit = *end >= '0' && *end <= '9' ? *end - '0' : (*end | 32) >= 'a' && (*end | 32) <= 'f' ? (*end | 32) - 'a' + 10 : 99;
+        int digit = *end >= '0' && *end <= '9'                 ? *end - '0'
+                    : (*end | 32) >= 'a' && (*end | 32) <= 'f' ? (*end | 32) - 'a' + 10
+                                                               : 99;
         if (digit >= base)
             break;
         if (bits > (UINT64_MAX - (unsigned)digit) / (unsigned)base)
@@ -113,7 +115,8 @@ static bool unary(reader *r, int64_t *value) {
         r->depth--;
         switch (*token->text) {
         case '-':
-            return !__builtin_sub_overflow((int64_t)0, *value, value) || fail(r, token, "the value does not fit 64 bits");
+            return !__builtin_sub_overflow((int64_t)0, *value, value) ||
+                   fail(r, token, "the value does not fit 64 bits");
         case '!':
             *value = !*value;
             return true;
@@ -173,7 +176,8 @@ static bool apply(reader *r, const gen_token *mark, const char *op, int64_t a, i
 }
 
 static const struct operation *find_operation(const reader *r, int least) {
-    for (size_t i = 0; r->at < r->end && r->at->kind == GEN_TOKEN_MARK && i < sizeof operations / sizeof *operations; i++)
+    for (size_t i = 0; r->at < r->end && r->at->kind == GEN_TOKEN_MARK && i < sizeof operations / sizeof *operations;
+         i++)
         if (operations[i].precedence >= least && gen_token_is(r->at, operations[i].mark))
             return &operations[i];
     return NULL;

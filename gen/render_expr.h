@@ -18,8 +18,8 @@ typedef struct gen_expr_failure {
 /* Evaluates all of tokens[0..count), blanks and comments skipped. */
 bool gen_expr(const gen_token *tokens, int count, gen_expr_lookup lookup, const void *context, int64_t *value,
               gen_expr_failure *failure);
-/* 64, 0x40, 64u, 64ull ...; false if it is no integer or does not fit 64 bits (`ull`: unsigned, its bits). *suffix: behind the
- * digits, borrowed; *bits (may be NULL): whether the value is above INT64_MAX. */
+/* 64, 0x40, 64u, 64ull ...; false if it is no integer or does not fit 64 bits (`ull`: unsigned, its bits). *suffix:
+ * behind the digits, borrowed; *bits (may be NULL): whether the value is above INT64_MAX. */
 bool gen_integer_literal(const char *text, size_t size, int64_t *value, const char **suffix, bool *above);
 
 #endif

@@ -54,8 +54,8 @@ gen_constant *gen_render_find(const gen_renderer *r, const char *name, size_t si
 /* A new constant with its name copied; NULL with *r->e set. */
 gen_constant *gen_render_add(gen_renderer *r, const char *file, const gen_token *name);
 /* Value of a condition over knobs and fixed constants. */
-bool gen_render_condition(gen_renderer *r, const char *file, const gen_token *tokens, int count, const gen_token *directive,
-                          bool *holds);
+bool gen_render_condition(gen_renderer *r, const char *file, const gen_token *tokens, int count,
+                          const gen_token *directive, bool *holds);
 
 /* ---- render_watch.c ---- */
 

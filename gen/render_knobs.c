@@ -146,7 +146,8 @@ static const char *join(gen_renderer *r, const gen_token *tokens, int count) {
         if (gen_token_is(&tokens[i], ",") && i + 1 < count)
             base_buf_char(&b, ' ');
     }
-    const char *copy = base_buf_ok(&b, "render", r->e) ? base_arena_copy(&r->out->arena, base_buf_string(&b), b.size) : NULL;
+    const char *copy =
+        base_buf_ok(&b, "render", r->e) ? base_arena_copy(&r->out->arena, base_buf_string(&b), b.size) : NULL;
     base_buf_free(&b);
     if (!copy)
         err_memory(r->e, "render");
@@ -170,14 +171,16 @@ static const char *wrap_list(gen_renderer *r, const gen_token *tokens, int count
             base_buf_text(&b, ++entry % LIST_COLUMNS == 0 ? "\n    " : " ");
     }
     base_buf_text(&b, "\n");
-    const char *copy = base_buf_ok(&b, "render", r->e) ? base_arena_copy(&r->out->arena, base_buf_string(&b), b.size) : NULL;
+    const char *copy =
+        base_buf_ok(&b, "render", r->e) ? base_arena_copy(&r->out->arena, base_buf_string(&b), b.size) : NULL;
     base_buf_free(&b);
     if (!copy)
         err_memory(r->e, "render");
     return copy;
 }
 
-static const char *value_text(gen_renderer *r, const literal *standard, const literal *l, const gen_token *tokens, int count) {
+static const char *value_text(gen_renderer *r, const literal *standard, const literal *l, const gen_token *tokens,
+                              int count) {
     char text[96];
     if (standard->kind == GEN_VALUE_LIST)
         return wrap_list(r, tokens, count);
@@ -185,7 +188,8 @@ static const char *value_text(gen_renderer *r, const literal *standard, const li
         const char *suffix = standard->type->suffix;
         snprintf(text, sizeof text, suffix[0] == 'u' ? "%llu%s" : "%lld%s", (unsigned long long)l->value, suffix);
     } else {
-        snprintf(text, sizeof text, "%s%.*s%s", l->negative ? "-" : "", (int)tokens[count - 1].size, tokens[count - 1].text,
+        snprintf(text, sizeof text, "%s%.*s%s", l->negative ? "-" : "", (int)tokens[count - 1].size,
+                 tokens[count - 1].text,
                  standard->kind == GEN_VALUE_FLOAT && standard->single && !l->single ? "f" : "");
         if (standard->kind == GEN_VALUE_WORD)
             return base_arena_copy(&r->out->arena, tokens[0].text, tokens[0].size);
@@ -212,7 +216,8 @@ static bool fits(const literal *standard, const literal *given) {
     if (given->kind != standard->kind)
         return false;
     if (standard->kind == GEN_VALUE_INTEGER)
-        return (given->type == standard->type || (!given->type->suffix[0] && !(given->negative && standard->type->suffix[0] == 'u'))) &&
+        return (given->type == standard->type ||
+                (!given->type->suffix[0] && !(given->negative && standard->type->suffix[0] == 'u'))) &&
                in_range(standard->type, given->value);
     return standard->kind == GEN_VALUE_WORD || standard->single || !given->single;
 }
@@ -243,9 +248,11 @@ static bool set_value(gen_renderer *r, gen_constant *c, const literal *standard,
     gen_token given_tokens[VALUE_TOKENS_MAX];
     const gen_given *given = c->origin == GEN_ORIGIN_KNOB ? find_given(r, c->name) : NULL;
     if (given) {
-        if (!lex_value(given->text, given_tokens, &count) || !read_literal(given_tokens, count, &l) || !fits(standard, &l))
-            return err_at(r->e, ERR_INPUT, "render", c->file, 0, 0, "%s = %.200s does not fit the knob, which is one %s", c->name,
-                          given->text, kind_words(standard));
+        if (!lex_value(given->text, given_tokens, &count) || !read_literal(given_tokens, count, &l) ||
+            !fits(standard, &l))
+            return err_at(r->e, ERR_INPUT, "render", c->file, 0, 0,
+                          "%s = %.200s does not fit the knob, which is one %s", c->name, given->text,
+                          kind_words(standard));
         tokens = given_tokens;
     }
     c->text = value_text(r, standard, &l, tokens, count);
@@ -258,19 +265,22 @@ bool gen_render_knob(gen_renderer *r, const char *file, const gen_token *name, c
                      const gen_token *comment, bool fixed) {
     literal standard;
     gen_constant *c = gen_render_find(r, name->text, name->size);
-    if (value_count == 0 || !read_literal(value, value_count, &standard) || (fixed && standard.kind != GEN_VALUE_INTEGER) ||
+    if (value_count == 0 || !read_literal(value, value_count, &standard) ||
+        (fixed && standard.kind != GEN_VALUE_INTEGER) ||
         (standard.kind == GEN_VALUE_INTEGER && !in_range(standard.type, standard.value)))
-        return err_at(r->e, ERR_INPUT, "render", file, name->line, name->column,
-                      fixed ? "a #define outside an #ifndef block is one integer literal; write constexpr for all else"
-                            : "a knob's default is one literal, one identifier, or literals with commas; its type follows from it");
+        return err_at(
+            r->e, ERR_INPUT, "render", file, name->line, name->column,
+            fixed
+                ? "a #define outside an #ifndef block is one integer literal; write constexpr for all else"
+                : "a knob's default is one literal, one identifier, or literals with commas; its type follows from it");
     const char *text = join(r, value, value_count);
     if (!text)
         return false;
     if (c) {
         if (!fixed && c->origin == GEN_ORIGIN_KNOB && strcmp(c->standard, text) == 0)
             return true; /* declared by another file too */
-        return err_at(r->e, ERR_INPUT, "render", file, name->line, name->column, "%s is declared already, in %s, as %s", c->name,
-                      c->file, c->standard[0] ? c->standard : "something else");
+        return err_at(r->e, ERR_INPUT, "render", file, name->line, name->column, "%s is declared already, in %s, as %s",
+                      c->name, c->file, c->standard[0] ? c->standard : "something else");
     }
     c = gen_render_add(r, file, name);
     if (!c)
@@ -307,8 +317,8 @@ bool gen_render_check_given(gen_renderer *r, const char *file) {
             if (r->out->constants[k].origin == GEN_ORIGIN_KNOB)
                 names[count++] = r->out->constants[k].name;
         const char *nearest = base_nearest(given->name, names, count);
-        return err_at(r->e, ERR_INPUT, "render", file, 0, 0, "no knob %.64s%s%s", given->name, nearest ? "; nearest: " : "",
-                      nearest ? nearest : "");
+        return err_at(r->e, ERR_INPUT, "render", file, 0, 0, "no knob %.64s%s%s", given->name,
+                      nearest ? "; nearest: " : "", nearest ? nearest : "");
     }
     return true;
 }
@@ -327,8 +337,8 @@ static bool knob_value(const void *context, const gen_token *name, int64_t *valu
     return true;
 }
 
-bool gen_render_condition(gen_renderer *r, const char *file, const gen_token *tokens, int count, const gen_token *directive,
-                          bool *holds) {
+bool gen_render_condition(gen_renderer *r, const char *file, const gen_token *tokens, int count,
+                          const gen_token *directive, bool *holds) {
     gen_expr_failure failure = {0};
     int64_t value = 0;
     if (!gen_expr(tokens, count, knob_value, r, &value, &failure)) {

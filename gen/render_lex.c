@@ -95,7 +95,8 @@ static bool lex_quoted(gen_lexer *lexer, err *e) {
         if (c == '\\' && lexer->at < lexer->end && !step(lexer, e))
             return false;
     }
-    return fail(&start, e, quote == '"' ? "this string is not closed on its line" : "this character is not closed on its line");
+    return fail(&start, e,
+                quote == '"' ? "this string is not closed on its line" : "this character is not closed on its line");
 }
 
 /* digit or .digit, then digits, letters, points, and signs behind an exponent's letter */
@@ -114,9 +115,9 @@ static void lex_number(gen_lexer *lexer) {
 }
 
 static size_t mark_size(const gen_lexer *lexer) {
-    static const char *const marks[] = {"<<=", ">>=", "...", "->*", "##", "<<", ">>", "<=", ">=", "==", "!=", "&&", "||",
-                                        "+=",  "-=",  "*=",  "/=",  "%=", "&=", "|=", "^=", "++", "--", "->", "::", "%:",
-                                        "<:",  ":>",  "<%",  "%>"};
+    static const char *const marks[] = {
+        "<<=", ">>=", "...", "->*", "##", "<<", ">>", "<=", ">=", "==", "!=", "&&", "||", "+=", "-=",
+        "*=",  "/=",  "%=",  "&=",  "|=", "^=", "++", "--", "->", "::", "%:", "<:", ":>", "<%", "%>"};
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
         size_t size = strlen(marks[i]);
         if ((size_t)(lexer->end - lexer->at) >= size && memcmp(lexer->at, marks[i], size) == 0)
@@ -128,7 +129,8 @@ static size_t mark_size(const gen_lexer *lexer) {
 static bool lex_mark(gen_lexer *lexer, err *e) {
     unsigned char c = (unsigned char)*lexer->at;
     if (c == '\\')
-        return fail(lexer, e, continues(lexer) ? "line continuations are not part of the template language" : "stray \\");
+        return fail(lexer, e,
+                    continues(lexer) ? "line continuations are not part of the template language" : "stray \\");
     if (c >= 0x80)
         return fail(lexer, e, "letters beyond ASCII may stand in comments and strings alone");
     if (c < ' ' || c == 0x7f)

@@ -1,5 +1,5 @@
-/* render_watch.c: what the live text says of itself: constants that follow from knobs, assertions, and what the template
- * language refuses (DESIGN section 3). */
+/* render_watch.c: what the live text says of itself: constants that follow from knobs, assertions, and what the
+ * template language refuses (DESIGN section 3). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,7 +106,8 @@ static const struct scalar_type *find_type(const gen_token *tokens, int count) {
         size_t used = strlen(name);
         if (tokens[i].kind != GEN_TOKEN_NAME || used + tokens[i].size + 2 > sizeof name)
             return NULL;
-        if (gen_token_is(&tokens[i], "const") || gen_token_is(&tokens[i], "static") || gen_token_is(&tokens[i], "inline"))
+        if (gen_token_is(&tokens[i], "const") || gen_token_is(&tokens[i], "static") ||
+            gen_token_is(&tokens[i], "inline"))
             continue;
         snprintf(name + used, sizeof name - used, "%s%.*s", used ? " " : "", (int)tokens[i].size, tokens[i].text);
     }
@@ -144,8 +145,8 @@ static bool define(gen_renderer *r) {
     int64_t value = 0;
     bool known = type && gen_expr(tokens + assign + 1, count - assign - 1, constant_value, r, &value, &failure);
     if (known && (value < type->least || value > type->most))
-        return err_at(r->e, ERR_INPUT, "render", w->file, tokens[name].line, tokens[name].column, "%.*s = %lld does not fit its type",
-                      (int)tokens[name].size, tokens[name].text, (long long)value);
+        return err_at(r->e, ERR_INPUT, "render", w->file, tokens[name].line, tokens[name].column,
+                      "%.*s = %lld does not fit its type", (int)tokens[name].size, tokens[name].text, (long long)value);
     if (!known && !from_knobs)
         return true;
     gen_constant *c = gen_render_find(r, tokens[name].text, tokens[name].size);
@@ -180,7 +181,8 @@ static bool assertion(gen_renderer *r) {
         base_buf_add(&b, tokens[text].text + 1, tokens[text].size - 2);
     if (!b.size)
         base_buf_printf(&b, "%s:%d: a static_assert fails", w->file, tokens[0].line);
-    r->out->refusal = base_buf_ok(&b, "render", r->e) ? base_arena_copy(&r->out->arena, base_buf_string(&b), b.size) : NULL;
+    r->out->refusal =
+        base_buf_ok(&b, "render", r->e) ? base_arena_copy(&r->out->arena, base_buf_string(&b), b.size) : NULL;
     base_buf_free(&b);
     return r->out->refusal || err_memory(r->e, "render");
 }
@@ -190,8 +192,8 @@ static bool condition(gen_renderer *r) {
     if (!any_constant(r, r->watch.seen.item, r->watch.seen.count, &which))
         return true;
     return err_at(r->e, ERR_INPUT, "render", r->watch.file, which->line, which->column,
-                  "%.*s: `if constexpr` on what a knob decides leaves a dead branch in the rendered file; use #if", (int)which->size,
-                  which->text);
+                  "%.*s: `if constexpr` on what a knob decides leaves a dead branch in the rendered file; use #if",
+                  (int)which->size, which->text);
 }
 
 static void begin(gen_watch *w, const char *file, gen_watching what) {
@@ -212,7 +214,8 @@ static bool follow(gen_renderer *r, const gen_token *token, int before) {
         w->what = GEN_WATCH_NONE; /* a function */
         return true;
     }
-    bool end = what == GEN_WATCH_IF ? closes && w->depth == w->start : w->depth <= w->start && !opens && gen_token_is(token, ";");
+    bool end = what == GEN_WATCH_IF ? closes && w->depth == w->start
+                                    : w->depth <= w->start && !opens && gen_token_is(token, ";");
     if (!end || what == GEN_WATCH_IF) {
         if (!gen_tokens_add(&w->seen, token))
             return refuse(r, w->file, token, "this definition is too long");

@@ -11,7 +11,8 @@
 
 enum { OPTIONS_MAX = 512 };
 
-/* What every compile asks for. Fused multiply-add and round-to-nearest are NVRTC's defaults; -v is for the resources. */
+/* What every compile asks for. Fused multiply-add and round-to-nearest are NVRTC's defaults; -v is for the resources.
+ */
 static const char *const standard_options[] = {"--std=c++17", "--ptxas-options=-v", "--dopt=on",
                                                "--diag-suppress=177" /* unused names: a knob may decide #if alone */};
 enum { STANDARD_COUNT = sizeof standard_options / sizeof *standard_options };
@@ -142,8 +143,8 @@ static bool compiler_failed(const jit_nvrtc *n, const jit_cuda_request *request,
     if (answer->result == JIT_NVRTC_COMPILATION)
         err_set(e, ERR_COMPILE, "compile", "NVRTC refuses %.200s for %s%s", request->name, request->arch, line);
     else
-        err_set(e, memory ? ERR_MEMORY : ERR_COMPILE, "compile", "NVRTC fails on %.200s for %s: %.200s%s", request->name,
-                request->arch, n->GetErrorString(answer->result), line);
+        err_set(e, memory ? ERR_MEMORY : ERR_COMPILE, "compile", "NVRTC fails on %.200s for %s: %.200s%s",
+                request->name, request->arch, n->GetErrorString(answer->result), line);
     if (first) {
         e->log = answer->log;
         answer->log = NULL;
@@ -174,8 +175,9 @@ static bool compile(const jit_nvrtc *n, const jit_cuda_request *request, jit_cud
         image->ptx_size = answer.ptx_size;
         image->cubin_size = answer.cubin_size;
         answer = (jit_nvrtc_answer){0};
-        ok = finish(image) || err_set(e, ERR_COMPILE, "compile", "NVRTC %s gave no PTX, cubin or resources for %.200s, %s", n->version,
-                                      request->name, request->arch);
+        ok = finish(image) ||
+             err_set(e, ERR_COMPILE, "compile", "NVRTC %s gave no PTX, cubin or resources for %.200s, %s", n->version,
+                     request->name, request->arch);
     }
     jit_nvrtc_answer_free(&answer);
     return ok;
@@ -184,7 +186,8 @@ static bool compile(const jit_nvrtc *n, const jit_cuda_request *request, jit_cud
 bool jit_nvrtc_compile(const jit_nvrtc *nvrtc, const jit_cuda_request *request, jit_cuda_image *image, err *e) {
     *image = (jit_cuda_image){0};
     if (!jit_nvrtc_knows(nvrtc, request->arch))
-        return err_set(e, ERR_MISSING, "compile", "NVRTC %s in %.400s does not know %.16s", nvrtc->version, nvrtc->path, request->arch);
+        return err_set(e, ERR_MISSING, "compile", "NVRTC %s in %.400s does not know %.16s", nvrtc->version, nvrtc->path,
+                       request->arch);
     make_key(nvrtc, request, image->key);
     if (from_cache(image))
         return true;
@@ -195,8 +198,8 @@ bool jit_nvrtc_compile(const jit_nvrtc *nvrtc, const jit_cuda_request *request, 
     const char *no_jit = getenv("NHAC_NO_JIT");
     bool ok;
     if (no_jit && strcmp(no_jit, "1") == 0)
-        ok = err_set(e, ERR_MISSING, "compile", "NHAC_NO_JIT=1 forbids compiling, and the cache has no image %s in %s", key,
-                     jit_cache_dir());
+        ok = err_set(e, ERR_MISSING, "compile", "NHAC_NO_JIT=1 forbids compiling, and the cache has no image %s in %s",
+                     key, jit_cache_dir());
     else
         ok = compile(nvrtc, request, image, e);
     if (ok)

@@ -1,5 +1,6 @@
-/* nvrtc.h: CUDA source to PTX and cubin by NVRTC, which is found and loaded at run time; no GPU, driver or CUDA header is
- * needed. Each compile runs in a child process: a compiler that crashes or runs out of memory costs its candidate alone. */
+/* nvrtc.h: CUDA source to PTX and cubin by NVRTC, which is found and loaded at run time; no GPU, driver or CUDA header
+ * is needed. Each compile runs in a child process: a compiler that crashes or runs out of memory costs its candidate
+ * alone. */
 #ifndef JIT_NVRTC_H
 #define JIT_NVRTC_H
 
@@ -13,9 +14,9 @@ enum { JIT_NVRTC_KERNELS_MAX = 16, JIT_NVRTC_NAME_MAX = 256, JIT_NVRTC_JOBS_MAX 
 typedef struct jit_nvrtc jit_nvrtc;
 
 /* Finds and loads NVRTC: $NHAC_NVRTC (a file; nothing else is tried then), else the loader's path, else
- * the usual folders below /usr/local, /opt and /usr/lib, newest first. Errors: ERR_MISSING where there is none, or it is older than 12.0
- * or lacks a function; the text says what was found and where. ERR_SYSTEM where no process can be made. Call it before
- * starting threads: it forks the helper that runs the compiles. */
+ * the usual folders below /usr/local, /opt and /usr/lib, newest first. Errors: ERR_MISSING where there is none, or it
+ * is older than 12.0 or lacks a function; the text says what was found and where. ERR_SYSTEM where no process can be
+ * made. Call it before starting threads: it forks the helper that runs the compiles. */
 bool jit_nvrtc_open(jit_nvrtc **nvrtc, err *e);
 /* The same for one file. */
 bool jit_nvrtc_open_file(const char *path, jit_nvrtc **nvrtc, err *e);

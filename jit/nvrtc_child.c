@@ -56,8 +56,8 @@ static bool read_all(int fd, void *to, size_t size) {
 /* ---- The compiler's process ---- */
 
 /* One text of the program; empty where NVRTC has none. */
-static char *take(int (*size_of)(jit_nvrtc_program, size_t *), int (*get)(jit_nvrtc_program, char *), jit_nvrtc_program program,
-                  int64_t *size) {
+static char *take(int (*size_of)(jit_nvrtc_program, size_t *), int (*get)(jit_nvrtc_program, char *),
+                  jit_nvrtc_program program, int64_t *size) {
     size_t bytes = 0;
     *size = 0;
     if (size_of(program, &bytes) != 0 || bytes == 0 || bytes > TEXT_BYTES_MAX)
@@ -103,7 +103,8 @@ static _Noreturn void compiler(const jit_nvrtc *n, int memory, int fd) {
     for (size_t i = 0; i < sizeof deaths / sizeof *deaths; i++)
         signal(deaths[i], SIG_DFL); /* whatever nhac's process does with them, here they end the compile */
     setrlimit(RLIMIT_CORE, &no_core);
-    int score = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC); /* where memory runs out, this process goes first */
+    int score =
+        open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC); /* where memory runs out, this process goes first */
     if (score >= 0) {
         write_all(score, "1000", 4);
         close(score);
@@ -138,7 +139,8 @@ static bool receive(int socket, int fds[2]) {
     char byte;
     for (;;) {
         struct iovec io = {&byte, 1};
-        struct msghdr message = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control};
+        struct msghdr message = {
+            .msg_iov = &io, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control};
         ssize_t n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
         if (n < 0 && errno == EINTR)
             continue;
@@ -249,7 +251,8 @@ static bool post(int socket, int memory, int fd) {
     } control = {.bytes = {0}};
     char byte = 1;
     struct iovec io = {&byte, 1};
-    struct msghdr message = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control};
+    struct msghdr message = {
+        .msg_iov = &io, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control};
     struct cmsghdr *c = CMSG_FIRSTHDR(&message);
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
@@ -297,12 +300,14 @@ bool jit_nvrtc_child_run(const jit_nvrtc *nvrtc, const jit_cuda_request *request
                          int option_count, jit_nvrtc_answer *answer, err *e) {
     answer_header header = {.result = DIED};
     *answer = (jit_nvrtc_answer){0};
-    if (option_count < 0 || request->header_count < 0 || 2 + (int64_t)option_count + 2 * (int64_t)request->header_count > STRINGS_MAX)
+    if (option_count < 0 || request->header_count < 0 ||
+        2 + (int64_t)option_count + 2 * (int64_t)request->header_count > STRINGS_MAX)
         return err_set(e, ERR_INTERNAL, "compile", "too many options or headers for NVRTC");
     int fd = start(nvrtc, request, options, option_count);
     if (fd < 0)
         return err_set(e, ERR_SYSTEM, "compile", "the process that runs NVRTC cannot be reached: %s", strerror(errno));
-    bool ok = read_all(fd, &header, sizeof header) && header.result != DIED && read_text(fd, header.log, &answer->log, &answer->log_size) &&
+    bool ok = read_all(fd, &header, sizeof header) && header.result != DIED &&
+              read_text(fd, header.log, &answer->log, &answer->log_size) &&
               read_text(fd, header.ptx, &answer->ptx, &answer->ptx_size) &&
               read_text(fd, header.cubin, &answer->cubin, &answer->cubin_size);
     close(fd);
@@ -313,12 +318,15 @@ bool jit_nvrtc_child_run(const jit_nvrtc *nvrtc, const jit_cuda_request *request
     jit_nvrtc_answer_free(answer);
     int number = header.result == DIED && header.log > 0 && header.log < NSIG ? (int)header.log : 0;
     if (number == SIGKILL)
-        return err_set(e, ERR_MEMORY, "compile", "NVRTC was killed while compiling %.200s, as the system does when memory runs out",
+        return err_set(e, ERR_MEMORY, "compile",
+                       "NVRTC was killed while compiling %.200s, as the system does when memory runs out",
                        request->name);
     if (number == SIGALRM)
-        return err_set(e, ERR_COMPILE, "compile", "NVRTC took more than %d s for %.200s", seconds_of(request), request->name);
+        return err_set(e, ERR_COMPILE, "compile", "NVRTC took more than %d s for %.200s", seconds_of(request),
+                       request->name);
     if (number)
-        return err_set(e, ERR_COMPILE, "compile", "NVRTC crashed (signal %d) while compiling %.200s", number, request->name);
+        return err_set(e, ERR_COMPILE, "compile", "NVRTC crashed (signal %d) while compiling %.200s", number,
+                       request->name);
     return err_set(e, ERR_COMPILE, "compile", "NVRTC ended without an answer while compiling %.200s", request->name);
 }
 

@@ -12,8 +12,9 @@
 enum { OLDEST_MAJOR = 12 };
 
 static const char *const loader_names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"};
-static const char *const folders[] = {"/usr/local/cuda/lib64", "/usr/local/cuda-*/lib64", "/usr/local/cuda*/targets/*/lib",
-                                      "/opt/cuda/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"};
+static const char *const folders[] = {"/usr/local/cuda/lib64",          "/usr/local/cuda-*/lib64",
+                                      "/usr/local/cuda*/targets/*/lib", "/opt/cuda/lib64",
+                                      "/usr/lib/x86_64-linux-gnu",      "/usr/lib/aarch64-linux-gnu"};
 
 static bool look(jit_nvrtc *n, err *e) {
     const char *absent = NULL;
@@ -28,10 +29,11 @@ static bool look(jit_nvrtc *n, err *e) {
 #undef LOAD_
     int major = 0, minor = 0, count = 0;
     if (n->Version && n->Version(&major, &minor) == 0 && major < OLDEST_MAJOR)
-        return err_set(e, ERR_MISSING, "compile", "NVRTC %d.%d in %.400s is too old; nhac needs %d.0 or later", major, minor,
-                       n->path, OLDEST_MAJOR);
+        return err_set(e, ERR_MISSING, "compile", "NVRTC %d.%d in %.400s is too old; nhac needs %d.0 or later", major,
+                       minor, n->path, OLDEST_MAJOR);
     if (absent)
-        return err_set(e, ERR_MISSING, "compile", "%.400s is not an NVRTC that nhac can use: it has no %s", n->path, absent);
+        return err_set(e, ERR_MISSING, "compile", "%.400s is not an NVRTC that nhac can use: it has no %s", n->path,
+                       absent);
     if (major == 0 || n->GetNumSupportedArchs(&count) != 0 || count < 1 || count > JIT_NVRTC_ARCHS_MAX ||
         n->GetSupportedArchs(n->archs) != 0)
         return err_set(e, ERR_MISSING, "compile", "NVRTC in %.400s does not say its version or its targets", n->path);
@@ -72,7 +74,8 @@ bool jit_nvrtc_open_file(const char *path, jit_nvrtc **nvrtc, err *e) {
         return true;
     if (own.code == ERR_NONE) {
         const char *why = dlerror();
-        err_set(&own, ERR_MISSING, "compile", "NVRTC cannot be loaded from %.200s: %.400s", path, why ? why : "no reason given");
+        err_set(&own, ERR_MISSING, "compile", "NVRTC cannot be loaded from %.200s: %.400s", path,
+                why ? why : "no reason given");
     }
     if (e && e->code == ERR_NONE)
         *e = own;
@@ -107,8 +110,9 @@ bool jit_nvrtc_open(jit_nvrtc **nvrtc, err *e) {
     for (size_t i = 0; i < sizeof folders / sizeof *folders && !ok; i++)
         ok = try_folder(folders[i], nvrtc, &first);
     if (!ok)
-        err_set(&first, ERR_MISSING, "compile",
-                "NVRTC was not found: install the CUDA toolkit, or set NHAC_NVRTC to its libnvrtc.so.12 or libnvrtc.so.13");
+        err_set(
+            &first, ERR_MISSING, "compile",
+            "NVRTC was not found: install the CUDA toolkit, or set NHAC_NVRTC to its libnvrtc.so.12 or libnvrtc.so.13");
     if (!ok && e && e->code == ERR_NONE)
         *e = first;
     else

@@ -44,7 +44,8 @@ int jit_cuda_read_log(const char *log, jit_cuda_resources *kernels, int most) {
         } else if (function && count) {
             function += sizeof properties - 1;
             const char *current = kernels[count - 1].name;
-            ours = (size_t)(line + size - function) == strlen(current) && memcmp(function, current, strlen(current)) == 0;
+            ours =
+                (size_t)(line + size - function) == strlen(current) && memcmp(function, current, strlen(current)) == 0;
         } else if (ours && count) {
             jit_cuda_resources *k = &kernels[count - 1];
             k->stack_bytes = number_before(line, size, "bytes stack frame", k->stack_bytes);

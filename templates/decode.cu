@@ -11,8 +11,8 @@
 #ifndef WARPS
 #define WARPS 4 // warps of a block; values 2, 4, 8
 #endif
-#ifndef HEADS
-#define HEADS 4 // heads of the group at a time; values 1, 2, 4, 8: above 1 no more than GROUP, the memory is read once if not less
+#ifndef HEADS_MOST
+#define HEADS_MOST 8 // most heads of the group at a time: where the group has more, the memory is read again; values 8, 4, 2, 16
 #endif
 #ifndef TILE_COLUMNS
 #define TILE_COLUMNS 64 // slots or tokens between two steps of the softmax; values 32, 64, 128
@@ -27,6 +27,8 @@
 #include "task.cuh"
 
 constexpr int THREADS = WARPS * 32;
+constexpr int PASSES = (GROUP + HEADS_MOST - 1) / HEADS_MOST;
+constexpr int HEADS = (GROUP + PASSES - 1) / PASSES; // at a time
 constexpr int VALUE_LANES = HEAD_DIM_V > 64 ? 32 : HEAD_DIM_V > 32 ? 16 : 8; // lanes that share a row of V
 constexpr int KEY_ROWS = THREADS / KEY_LANES;                                // rows that the block takes at a time
 constexpr int VALUE_ROWS = THREADS / VALUE_LANES;
@@ -47,7 +49,7 @@ constexpr int PARTIAL_AT = (STATE_AT + HEADS * 12 + 15) / 16 * 16;              
 constexpr int SHARED_BYTES = PARTIAL_AT + VALUE_ROWS * HEADS * HEAD_DIM_V * 4;
 
 static_assert(SHARED_BYTES <= 232448, "more shared memory than a block of any GPU has");
-static_assert(HEADS == 1 || HEADS <= GROUP, "more heads at a time than the group has");
+static_assert(HEADS_MOST == 8 || HEADS_MOST < GROUP, "the same kernel as with HEADS_MOST 8");
 static_assert(TILE_COLUMNS % KEY_ROWS == 0, "a tile of columns is a whole number of passes over rows of K");
 static_assert(TILE_COLUMNS % 32 == 0, "a warp takes the softmax of a tile in whole steps");
 static_assert(KEY_LANES >= 1 && KEY_LANES <= 32, "the lanes of a row belong to one warp");

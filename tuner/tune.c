@@ -50,7 +50,8 @@ bool tune_target_known(const char *target, err *e) {
             return true;
         names[known++] = c->name;
     }
-    return err_set(e, ERR_USAGE, "target", "there is no target %s; did you mean %s?", target, base_nearest(target, names, known));
+    return err_set(e, ERR_USAGE, "target", "there is no target %s; did you mean %s?", target,
+                   base_nearest(target, names, known));
 }
 
 bool tune_targets(const gen_spec *spec, const char *const *targets, int target_count, tune_progress *progress, err *e) {

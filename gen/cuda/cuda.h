@@ -47,8 +47,8 @@ typedef struct gen_cuda_tile {
 } gen_cuda_tile;
 
 /* sm_90.generic.chunk64.warps4: canonical, unique per op. Returns the length as snprintf does. */
-int gen_cuda_tile_string(const gen_cuda_kernel *kernel, const gen_cuda_target *target, const gen_cuda_tile *tile, char *out,
-                         size_t size);
+int gen_cuda_tile_string(const gen_cuda_kernel *kernel, const gen_cuda_target *target, const gen_cuda_tile *tile,
+                         char *out, size_t size);
 
 /* What the template's derived constants say. */
 typedef struct gen_cuda_layout {
@@ -59,26 +59,28 @@ typedef struct gen_cuda_layout {
 
 typedef struct gen_cuda_unit {
     char name[192];                                              /* kernel name: OP.TARGET.KERNEL.KNOBS */
-    char entry[NHA_CUDA_LAUNCHES_MAX][GEN_CUDA_ENTRY_MAX + 1];   /* extern "C" names, unique to problem, target and tile */
-    char reason[256];                                            /* empty: legal; else why the tile is not, and no source */
-    char *source;                                                /* malloc'd, NUL-terminated: the file, header included */
+    char entry[NHA_CUDA_LAUNCHES_MAX]
+              [GEN_CUDA_ENTRY_MAX + 1]; /* extern "C" names, unique to problem, target and tile */
+    char reason[256];                   /* empty: legal; else why the tile is not, and no source */
+    char *source;                       /* malloc'd, NUL-terminated: the file, header included */
     size_t source_size;
     char template_hash[65]; /* SHA-256 of template and parts */
     gen_cuda_layout layout;
     nha_cuda_code code; /* its entries point into `entry`: a unit that moves calls gen_cuda_unit_fix */
 } gen_cuda_unit;
 
-/* Renders one candidate. `files`: gen_embedded_files, or a table like it. Deterministic; thread-safe. A tile that is not
- * legal is no error: look at unit->reason. Errors: ERR_INPUT with a place for what is wrong in a template or space
- * file, ERR_INTERNAL if the template is not there or lacks a constant, ERR_MEMORY. On failure *unit needs no destroy. */
+/* Renders one candidate. `files`: gen_embedded_files, or a table like it. Deterministic; thread-safe. A tile that is
+ * not legal is no error: look at unit->reason. Errors: ERR_INPUT with a place for what is wrong in a template or space
+ * file, ERR_INTERNAL if the template is not there or lacks a constant, ERR_MEMORY. On failure *unit needs no destroy.
+ */
 bool gen_cuda_emit(const gen_embedded *files, const gen_cuda_kernel *kernel, const gen_problem *problem,
                    const gen_cuda_target *target, const gen_cuda_tile *tile, gen_cuda_unit *unit, err *e);
 void gen_cuda_unit_destroy(gen_cuda_unit *unit);
 void gen_cuda_unit_fix(gen_cuda_unit *unit);
 
-/* Every combination of the values in the kernel's space file, each either legal or rejected with a reason (NULL: legal);
- * the order is fixed: the last knob of the file changes fastest, and each knob takes its values as they stand there.
- * `visit` returns false to stop. The first legal one is the untuned default. */
+/* Every combination of the values in the kernel's space file, each either legal or rejected with a reason (NULL:
+ * legal); the order is fixed: the last knob of the file changes fastest, and each knob takes its values as they stand
+ * there. `visit` returns false to stop. The first legal one is the untuned default. */
 typedef bool (*gen_cuda_visit)(void *context, const gen_cuda_tile *tile, const char *reason);
 bool gen_cuda_space(const gen_embedded *files, const gen_cuda_kernel *kernel, const gen_problem *problem,
                     const gen_cuda_target *target, gen_cuda_visit visit, void *context, err *e);

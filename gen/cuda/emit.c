@@ -10,8 +10,8 @@
 #include "gen/cuda/knobs.h"
 #include "gen/render.h"
 
-int gen_cuda_tile_string(const gen_cuda_kernel *kernel, const gen_cuda_target *target, const gen_cuda_tile *tile, char *out,
-                         size_t size) {
+int gen_cuda_tile_string(const gen_cuda_kernel *kernel, const gen_cuda_target *target, const gen_cuda_tile *tile,
+                         char *out, size_t size) {
     int length = snprintf(out, size, "%s.%s", target->name, kernel->name);
     for (int i = 0; i < tile->count; i++) {
         char name[GEN_CUDA_KNOB_NAME_MAX + 1], *to = name; /* NUM_STAGES: numstages */
@@ -36,14 +36,14 @@ static void name_entries(const gen_cuda_kernel *kernel, const gen_problem *probl
     base_sha256_add_text(&h, unit->name);
     base_sha256_end_hex(&h, digest);
     for (int i = 0; i < kernel->launch_count; i++)
-        snprintf(unit->entry[i], sizeof unit->entry[i], "nha_%s_%s_%s_%s_%.8s%s", problem->c_name, gen_op_name(kernel->op), kernel->name,
-                 target->name, digest, kernel->launch[i].suffix);
+        snprintf(unit->entry[i], sizeof unit->entry[i], "nha_%s_%s_%s_%s_%.8s%s", problem->c_name,
+                 gen_op_name(kernel->op), kernel->name, target->name, digest, kernel->launch[i].suffix);
 }
 
 /* ---- layout ---- */
 
-static bool read_constant(const gen_cuda_kernel *kernel, const gen_rendered *rendered, const char *name, int64_t most, int64_t *value,
-                          err *e) {
+static bool read_constant(const gen_cuda_kernel *kernel, const gen_rendered *rendered, const char *name, int64_t most,
+                          int64_t *value, err *e) {
     *value = gen_rendered_integer(rendered, name, -1);
     if (*value >= 0 && *value <= most)
         return true;
@@ -70,7 +70,8 @@ static bool read_layout(const gen_cuda_kernel *kernel, const gen_rendered *rende
     return true;
 }
 
-/* ---- constraints: what no launch on the target could do; what a template asks of its own knobs are its assertions ---- */
+/* ---- constraints: what no launch on the target could do; what a template asks of its own knobs are its assertions
+ * ---- */
 
 typedef struct question {
     const gen_cuda_kernel *kernel;

@@ -8,6 +8,7 @@
 
 /* Appends it: how the file was made, problem, tile, layout and launch in words; no date, no path. */
 bool gen_cuda_header(const gen_cuda_kernel *kernel, const gen_problem *problem, const gen_cuda_target *target,
-                     const gen_cuda_tile *tile, const gen_cuda_unit *unit, const gen_rendered *rendered, base_buf *out, err *e);
+                     const gen_cuda_tile *tile, const gen_cuda_unit *unit, const gen_rendered *rendered, base_buf *out,
+                     err *e);
 
 #endif

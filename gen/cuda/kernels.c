@@ -26,7 +26,10 @@ static const gen_cuda_kernel kernels[] = {
      .generic = true,
      .refuses = needs_ampere,
      .launch_count = 1,
-     .launch = {{.knob = "KERNEL_MAIN", .suffix = "", .threads = "THREADS", .shared = "SHARED_BYTES", .needs_cache = true}}},
+     .launch = {{.knob = "KERNEL_MAIN",
+                 .suffix = "",
+                 .threads = "THREADS",
+                 .shared = "SHARED_BYTES"}}}, /* libnha decodes with a cache alone */
 };
 enum { KERNEL_COUNT = sizeof kernels / sizeof *kernels };
 

@@ -7,7 +7,8 @@
 #include "base/buf.h"
 
 static bool give(gen_cuda_given *g, const char *name, const char *text, bool optional, err *e) {
-    char *copy = base_arena_copy(&g->arena, text, strlen(text)), *name_copy = base_arena_copy(&g->arena, name, strlen(name));
+    char *copy = base_arena_copy(&g->arena, text, strlen(text)),
+         *name_copy = base_arena_copy(&g->arena, name, strlen(name));
     if (!copy || !name_copy)
         return err_memory(e, "render");
     if (g->count == GEN_CUDA_GIVEN_MAX)

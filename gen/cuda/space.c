@@ -29,7 +29,8 @@ bool gen_cuda_space(const gen_embedded *files, const gen_cuda_kernel *kernel, co
     gen_space_file space;
     int at[GEN_SPACE_KNOBS_MAX] = {0};
     bool found = false; /* the default */
-    bool ok = gen_space_read(files, kernel->space_file, &arena, &space, e) && check_names(kernel->space_file, &space, e);
+    bool ok =
+        gen_space_read(files, kernel->space_file, &arena, &space, e) && check_names(kernel->space_file, &space, e);
     while (ok) {
         gen_cuda_tile tile;
         gen_cuda_unit unit;
@@ -77,6 +78,6 @@ bool gen_cuda_tile_default(const gen_embedded *files, const gen_cuda_kernel *ker
         return err_set(e, ERR_MISSING, "space", "%s: %s", target->name, reason);
     if (!gen_cuda_space(files, kernel, problem, target, take_standard, &s, e))
         return false;
-    return s.found || err_set(e, ERR_INTERNAL, "space", "%s %s has no legal tile for this problem on %s: %s", gen_op_name(kernel->op),
-                              kernel->name, target->name, s.reason);
+    return s.found || err_set(e, ERR_INTERNAL, "space", "%s %s has no legal tile for this problem on %s: %s",
+                              gen_op_name(kernel->op), kernel->name, target->name, s.reason);
 }

@@ -1,4 +1,5 @@
-/* target.c: see target.h. Limits: CUDA C++ Programming Guide 13.0, "Technical Specifications per Compute Capability". */
+/* target.c: see target.h. Limits: CUDA C++ Programming Guide 13.0, "Technical Specifications per Compute Capability".
+ */
 #include "gen/cuda/target.h"
 
 #include <stdio.h>
@@ -40,8 +41,8 @@ const gen_cuda_target *gen_cuda_target_of(int major, int minor) {
     return best;
 }
 
-void gen_cuda_target_describe(int major, int minor, int32_t shared_block_bytes, int32_t shared_sm_bytes, int32_t registers_sm,
-                              int32_t threads_sm, gen_cuda_target *target) {
+void gen_cuda_target_describe(int major, int minor, int32_t shared_block_bytes, int32_t shared_sm_bytes,
+                              int32_t registers_sm, int32_t threads_sm, gen_cuda_target *target) {
     *target = (gen_cuda_target){.arch = 10 * major + minor,
                                 .shared_block_bytes = shared_block_bytes,
                                 .shared_sm_bytes = shared_sm_bytes,

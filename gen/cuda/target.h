@@ -22,10 +22,10 @@ const gen_cuda_target *gen_cuda_target_table(int *count);
 /* NULL if there is none of that name. */
 const gen_cuda_target *gen_cuda_target_find(const char *name);
 /* A GPU by its own attributes, where the table has none of its architecture: its plain target. */
-void gen_cuda_target_describe(int major, int minor, int32_t shared_block_bytes, int32_t shared_sm_bytes, int32_t registers_sm,
-                              int32_t threads_sm, gen_cuda_target *target);
-/* The row of a GPU's own architecture, of several the one with the most instructions (`a`, then `f`, then plain); NULL if
- * the table has none. */
+void gen_cuda_target_describe(int major, int minor, int32_t shared_block_bytes, int32_t shared_sm_bytes,
+                              int32_t registers_sm, int32_t threads_sm, gen_cuda_target *target);
+/* The row of a GPU's own architecture, of several the one with the most instructions (`a`, then `f`, then plain); NULL
+ * if the table has none. */
 const gen_cuda_target *gen_cuda_target_of(int major, int minor);
 
 #endif

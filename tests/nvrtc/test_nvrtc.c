@@ -1,5 +1,5 @@
-/* test_nvrtc.c: finding NVRTC, compiling for every target without a GPU, reading resources, the cache, and what goes wrong:
- * no library, a library that is none, one that is too old, one that crashes, source that does not compile. */
+/* test_nvrtc.c: finding NVRTC, compiling for every target without a GPU, reading resources, the cache, and what goes
+ * wrong: no library, a library that is none, one that is too old, one that crashes, source that does not compile. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -36,14 +36,18 @@ static const char tensor_kernel[] =
     "extern \"C\" __global__ void tensor(const unsigned *from, float *to) {\n"
     "    extern __shared__ unsigned tile[];\n"
     "    unsigned at = (unsigned)__cvta_generic_to_shared(tile) + threadIdx.x * 16, a[4], packed;\n"
-    "    asm volatile(\"cp.async.cg.shared.global [%0], [%1], 16;\" ::\"r\"(at), \"l\"(from + threadIdx.x * 4) : \"memory\");\n"
+    "    asm volatile(\"cp.async.cg.shared.global [%0], [%1], 16;\" ::\"r\"(at), \"l\"(from + threadIdx.x * 4) : "
+    "\"memory\");\n"
     "    asm volatile(\"cp.async.wait_all;\" ::: \"memory\");\n"
     "    __syncthreads();\n"
-    "    asm volatile(\"ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\" : \"=r\"(a[0]), \"=r\"(a[1]), \"=r\"(a[2]), "
+    "    asm volatile(\"ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\" : \"=r\"(a[0]), "
+    "\"=r\"(a[1]), \"=r\"(a[2]), "
     "\"=r\"(a[3]) : \"r\"(at));\n"
     "    float c[4] = {0, 0, 0, 0};\n"
-    "    asm(\"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};\"\n"
-    "        : \"+f\"(c[0]), \"+f\"(c[1]), \"+f\"(c[2]), \"+f\"(c[3]) : \"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3]), \"r\"(a[0]), "
+    "    asm(\"mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, "
+    "%1, %2, %3};\"\n"
+    "        : \"+f\"(c[0]), \"+f\"(c[1]), \"+f\"(c[2]), \"+f\"(c[3]) : \"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), "
+    "\"r\"(a[3]), \"r\"(a[0]), "
     "\"r\"(a[1]));\n"
     "    asm(\"cvt.rn.bf16x2.f32 %0, %1, %2;\" : \"=r\"(packed) : \"f\"(expm1f(c[0])), \"f\"(log1pf(c[1])));\n"
     "    to[threadIdx.x] = c[2] + c[3] + __uint_as_float(packed);\n"
@@ -64,7 +68,8 @@ static void test_resources(void **state) {
     assert_non_null(strstr(image.ptx, ".visible .entry reverse"));
     assert_int_equal(strlen(image.ptx), image.ptx_size);
     assert_memory_equal(image.cubin, "\177ELF", 4);
-    const jit_cuda_resources *reverse = jit_cuda_image_find(&image, "reverse"), *many = jit_cuda_image_find(&image, "many");
+    const jit_cuda_resources *reverse = jit_cuda_image_find(&image, "reverse"),
+                             *many = jit_cuda_image_find(&image, "many");
     assert_non_null(reverse);
     assert_non_null(many);
     assert_null(jit_cuda_image_find(&image, "none"));
@@ -140,7 +145,8 @@ static void test_failing(void **state) {
     jit_nvrtc *nvrtc = help_nvrtc();
     jit_cuda_image image;
     err e = {0};
-    jit_cuda_request request = request_of("extern \"C\" __global__ void k(int *p) {\n    *p = undeclared_1;\n    *p = undeclared_2;\n}\n", "sm_80");
+    jit_cuda_request request = request_of(
+        "extern \"C\" __global__ void k(int *p) {\n    *p = undeclared_1;\n    *p = undeclared_2;\n}\n", "sm_80");
     assert_false(jit_nvrtc_compile(nvrtc, &request, &image, &e));
     assert_int_equal(e.code, ERR_COMPILE);
     assert_non_null(strstr(e.text, "test.cu(2): error: "));
@@ -167,7 +173,8 @@ static void test_knows(void **state) {
     (void)state;
     jit_nvrtc *nvrtc = help_nvrtc();
     assert_true(jit_nvrtc_knows(nvrtc, "sm_80") && jit_nvrtc_knows(nvrtc, "sm_90a"));
-    static const char *const none[] = {"", "cpu", "sm_", "sm_80a", "sm_90f", "sm_90aa", "sm_9", "compute_80", "sm_090", "sm_80 "};
+    static const char *const none[] = {"",        "cpu",  "sm_",        "sm_80a", "sm_90f",
+                                       "sm_90aa", "sm_9", "compute_80", "sm_090", "sm_80 "};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
         assert_false(jit_nvrtc_knows(nvrtc, none[i]));
     assert_true(strlen(jit_nvrtc_version(nvrtc)) >= 4);
@@ -240,12 +247,14 @@ static void test_absent(void **state) {
 static const char fake_source[] =
     "#include <stdlib.h>\n#include <string.h>\n#include <signal.h>\n"
     "int nvrtcVersion(int *a, int *b) { *a = CASE == 1 ? 11 : 13; *b = 2; return 0; }\n"
-    "const char *nvrtcGetErrorString(int r) { return r == 1 ? \"NVRTC_ERROR_OUT_OF_MEMORY\" : \"NVRTC_ERROR_OTHER\"; }\n"
+    "const char *nvrtcGetErrorString(int r) { return r == 1 ? \"NVRTC_ERROR_OUT_OF_MEMORY\" : \"NVRTC_ERROR_OTHER\"; "
+    "}\n"
     "int nvrtcGetNumSupportedArchs(int *n) { *n = 1; return 0; }\n"
     "int nvrtcGetSupportedArchs(int *a) { *a = 80; return 0; }\n"
     "int nvrtcCreateProgram(void **p) { *p = 0; return 0; }\n"
     "int nvrtcDestroyProgram(void **p) { return 0; }\n"
-    "int nvrtcCompileProgram(void *p) { if (CASE == 2) raise(SIGSEGV); if (CASE == 3) raise(SIGKILL); if (CASE == 7) _Exit(3); while (CASE == 8) ;\n"
+    "int nvrtcCompileProgram(void *p) { if (CASE == 2) raise(SIGSEGV); if (CASE == 3) raise(SIGKILL); if (CASE == 7) "
+    "_Exit(3); while (CASE == 8) ;\n"
     "    return CASE == 4 ? 1 : CASE == 5 ? 3 : 0; }\n"
     "static const char text[] = \"fake log\";\n"
     "int nvrtcGetPTXSize(void *p, size_t *n) { *n = sizeof text; return 0; }\n"
@@ -284,7 +293,8 @@ static void test_fake(void **state) {
         snprintf(source, sizeof source, "%s/fake.c", getenv("NHAC_CACHE_DIR"));
         snprintf(library, sizeof library, "%s/fake%d.so", getenv("NHAC_CACHE_DIR"), rows[i].number);
         assert_true(base_file_write(source, fake_source, strlen(fake_source), "test", NULL));
-        snprintf(command, sizeof command, "cc -w -shared -fPIC -DCASE=%d -o '%s' '%s'", rows[i].number, library, source);
+        snprintf(command, sizeof command, "cc -w -shared -fPIC -DCASE=%d -o '%s' '%s'", rows[i].number, library,
+                 source);
         assert_int_equal(system(command), 0);
         setenv("NHAC_NVRTC", library, 1);
         bool opened = jit_nvrtc_open(&nvrtc, &e);
@@ -311,7 +321,8 @@ static void test_log(void **state) {
                               "ptxas info    : Compiling entry function 'a' for 'sm_90'\n"
                               "ptxas info    : Function properties for a\n"
                               "    8 bytes stack frame, 4 bytes spill stores, 12 bytes spill loads\n"
-                              "ptxas info    : Used 32 registers, used 2 barriers, 40 bytes cumulative stack size, 512 bytes smem, 400 bytes cmem[0]\n"
+                              "ptxas info    : Used 32 registers, used 2 barriers, 40 bytes cumulative stack size, 512 "
+                              "bytes smem, 400 bytes cmem[0]\n"
                               "ptxas info    : Function properties for callee\n"
                               "    99 bytes stack frame, 99 bytes spill stores, 99 bytes spill loads\n"
                               "ptxas info    : Compiling entry function 'b' for 'sm_90'\n"
@@ -342,9 +353,10 @@ static void test_jobs(void **state) {
 int main(void) {
     help_fresh_cache();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resources), cmocka_unit_test(test_stack), cmocka_unit_test(test_targets), cmocka_unit_test(test_failing),
-        cmocka_unit_test(test_knows),     cmocka_unit_test(test_cache), cmocka_unit_test(test_absent),  cmocka_unit_test(test_fake),
-        cmocka_unit_test(test_log),       cmocka_unit_test(test_jobs),
+        cmocka_unit_test(test_resources), cmocka_unit_test(test_stack), cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_failing),   cmocka_unit_test(test_knows), cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_absent),    cmocka_unit_test(test_fake),  cmocka_unit_test(test_log),
+        cmocka_unit_test(test_jobs),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     base_remove(getenv("NHAC_CACHE_DIR"), "test", NULL);

@@ -1,5 +1,6 @@
-/* test_ptx_equal.c: rendering changes nothing: the PTX of a template as it stands, with its knobs given by -D and its parts as
- * headers, is the PTX of the rendered file. Small templates of tests/render, and the real ones for specs of tests/golden. */
+/* test_ptx_equal.c: rendering changes nothing: the PTX of a template as it stands, with its knobs given by -D and its
+ * parts as headers, is the PTX of the rendered file. Small templates of tests/render, and the real ones for specs of
+ * tests/golden. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -38,8 +39,8 @@ static bool is_word(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-/* The name that a line `.global .align N .TYPE NAME = VALUE;` defines, if it is a knob or a fixed constant. NVRTC, unlike nvcc,
- * writes a variable for every constexpr at file scope, used or not. */
+/* The name that a line `.global .align N .TYPE NAME = VALUE;` defines, if it is a knob or a fixed constant. NVRTC,
+ * unlike nvcc, writes a variable for every constexpr at file scope, used or not. */
 static const gen_constant *constant_defined(const gen_rendered *rendered, const char *line, size_t length) {
     static const char begin[] = ".global .align ";
     if (length < sizeof begin || memcmp(line, begin, sizeof begin - 1) != 0)
@@ -77,8 +78,8 @@ static char *without_knobs(const gen_rendered *rendered, const char *ptx) {
     return base_buf_take(&b, NULL, "test", NULL);
 }
 
-static void compare(const jit_nvrtc *nvrtc, const gen_embedded *files, const char *name, const gen_given *given, int given_count,
-                    const char *arch) {
+static void compare(const jit_nvrtc *nvrtc, const gen_embedded *files, const char *name, const gen_given *given,
+                    int given_count, const char *arch) {
     char *options[OPTIONS_MAX];
     jit_cuda_header headers[FILES_MAX];
     jit_cuda_image with_options, rendered_image;
@@ -98,8 +99,13 @@ static void compare(const jit_nvrtc *nvrtc, const gen_embedded *files, const cha
             headers[header_count++] = (jit_cuda_header){f->name, f->text};
     }
     int count = knob_options(&rendered, options);
-    jit_cuda_request request = {.source = source, .name = "kernel.cu", .arch = arch, .options = (const char *const *)options,
-                                .option_count = count, .headers = headers, .header_count = header_count};
+    jit_cuda_request request = {.source = source,
+                                .name = "kernel.cu",
+                                .arch = arch,
+                                .options = (const char *const *)options,
+                                .option_count = count,
+                                .headers = headers,
+                                .header_count = header_count};
     help_compile(nvrtc, &request, &with_options);
     request = (jit_cuda_request){.source = rendered.text, .name = "kernel.cu", .arch = arch};
     help_compile(nvrtc, &request, &rendered_image);
@@ -108,8 +114,8 @@ static void compare(const jit_nvrtc *nvrtc, const gen_embedded *files, const cha
         size_t at = 0;
         while (a[at] == b[at])
             at++;
-        print_error("%s for %s: the PTX of the rendered file differs\n--- template\n%.400s\n--- rendered\n%.400s\n", name, arch, a + at,
-                    b + at);
+        print_error("%s for %s: the PTX of the rendered file differs\n--- template\n%.400s\n--- rendered\n%.400s\n",
+                    name, arch, a + at, b + at);
         fail();
     }
     free(a);

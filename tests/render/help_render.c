@@ -45,8 +45,8 @@ bool help_render(const char *text, const char *part, const gen_given *given, int
     return gen_render(files, "t.cu", given, count, out, e);
 }
 
-void help_refused(const char *text, const char *part, const gen_given *given, int count, const char *file, int line, int column,
-                  const char *piece) {
+void help_refused(const char *text, const char *part, const gen_given *given, int count, const char *file, int line,
+                  int column, const char *piece) {
     gen_rendered out;
     err e = {0};
     if (help_render(text, part, given, count, &out, &e)) {
@@ -54,9 +54,10 @@ void help_refused(const char *text, const char *part, const gen_given *given, in
         gen_rendered_destroy(&out);
         fail();
     }
-    if (e.code != ERR_INPUT || strcmp(e.file, file) != 0 || e.line != line || e.column != column || !strstr(e.text, piece)) {
-        print_error("%s\ngives %s:%d:%d: %s\n  not %s:%d:%d: ...%s...\n", text, e.file, e.line, e.column, e.text, file, line, column,
-                    piece);
+    if (e.code != ERR_INPUT || strcmp(e.file, file) != 0 || e.line != line || e.column != column ||
+        !strstr(e.text, piece)) {
+        print_error("%s\ngives %s:%d:%d: %s\n  not %s:%d:%d: ...%s...\n", text, e.file, e.line, e.column, e.text, file,
+                    line, column, piece);
         fail();
     }
     err_clear(&e);

@@ -13,7 +13,7 @@ char *help_read(const char *path);
 /* Renders one text as t.cu, with part.cuh beside it. */
 bool help_render(const char *text, const char *part, const gen_given *given, int count, gen_rendered *out, err *e);
 /* Expects a rendering to fail with a place (line 0: none) and a piece of text. */
-void help_refused(const char *text, const char *part, const gen_given *given, int count, const char *file, int line, int column,
-                  const char *piece);
+void help_refused(const char *text, const char *part, const gen_given *given, int count, const char *file, int line,
+                  int column, const char *piece);
 
 #endif

@@ -6,8 +6,6 @@ constexpr int WARPS = 4;
 constexpr long long REACH = 1099511627776ll; // elements that are read at most; up to 2^40
 constexpr float SCALE = 1.25e-01f; // factor
 constexpr int DTYPE = 0; // 0 f32, 1 f16
-constexpr int DTYPE_F32 = 0;
-constexpr int DTYPE_F16 = 1;
 
 // Own names of the integer types.
 using u32 = unsigned;

@@ -1,5 +1,5 @@
-/* test_cuda_emit.c: problem -> tile -> layout -> launch for CUDA kernels, with a small template, and the real templates for every
- * spec of tests/golden and every target. */
+/* test_cuda_emit.c: problem -> tile -> layout -> launch for CUDA kernels, with a small template, and the real templates
+ * for every spec of tests/golden and every target. */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,8 +30,9 @@ static const gen_cuda_kernel small = {
     .launch = {{.knob = "KERNEL_MAIN", .suffix = "", .threads = "THREADS", .shared = "SHARED_BYTES"},
                {.knob = "KERNEL_COMMIT", .suffix = "_commit", .threads = "COMMIT_THREADS", .needs_cache = true}}};
 
-static const char spec_text[] = "name: a-b.c\nhead_dim: 64\nheads: {query: 8, kv: 2}\nslots: 32\nwindow: 48\ndtype: bf16\n"
-                                "rope: {style: neox, theta: 10000}\ntargets: [sm_80]\n";
+static const char spec_text[] =
+    "name: a-b.c\nhead_dim: 64\nheads: {query: 8, kv: 2}\nslots: 32\nwindow: 48\ndtype: bf16\n"
+    "rope: {style: neox, theta: 10000}\ntargets: [sm_80]\n";
 
 static void read_spec(const char *text, gen_spec *spec) {
     err e = {0};
@@ -192,7 +193,8 @@ static void check_real(const char *path, const gen_cuda_kernel *kernel, const ge
     gen_cuda_tile tile;
     gen_cuda_unit a, b;
     err e = {0};
-    bool ok = gen_spec_read(path, &spec, &e) && gen_cuda_tile_default(gen_embedded_files, kernel, &spec.problem, target, &tile, &e) &&
+    bool ok = gen_spec_read(path, &spec, &e) &&
+              gen_cuda_tile_default(gen_embedded_files, kernel, &spec.problem, target, &tile, &e) &&
               gen_cuda_emit(gen_embedded_files, kernel, &spec.problem, target, &tile, &a, &e) &&
               gen_cuda_emit(gen_embedded_files, kernel, &spec.problem, target, &tile, &b, &e);
     if (!ok) {

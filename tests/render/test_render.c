@@ -1,5 +1,5 @@
-/* test_render.c: what the renderer makes of templates: snapshots, knobs, conditions, parts, derived constants. To add a case of the
- * language, add a row here; to add what is refused, see test_render_refused.c. */
+/* test_render.c: what the renderer makes of templates: snapshots, knobs, conditions, parts, derived constants. To add a
+ * case of the language, add a row here; to add what is refused, see test_render_refused.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -79,7 +79,8 @@ static void test_refusal(void **state) {
     assert_string_equal(out.refusal, "f16 is not written yet");
     gen_rendered_destroy(&out);
     help_files_free(files);
-    render_ok("constexpr int A = 3;\nstatic_assert(A == 4);\nstatic_assert(sizeof(int) == 5, \"unknown\");\n", "", NULL, 0, &out);
+    render_ok("constexpr int A = 3;\nstatic_assert(A == 4);\nstatic_assert(sizeof(int) == 5, \"unknown\");\n", "", NULL,
+              0, &out);
     assert_string_equal(out.refusal, "t.cu:2: a static_assert fails");
     gen_rendered_destroy(&out);
 }
@@ -88,17 +89,21 @@ static void test_refusal(void **state) {
 
 static void test_types(void **state) {
     (void)state;
-    expect(KNOB("A", "1 // one, and more") KNOB("B", "2u") KNOB("C", "-3ll") KNOB("D", "0xffffffffffffffffull") KNOB("E", "-0.5f")
-               KNOB("F", "1e-3") KNOB("G", "word") KNOB("H", "1, -2,") "int x = A, y = BB, z[] = {H}; G g; \"A G H\" 'G'\n",
+    expect(KNOB("A", "1 // one, and more") KNOB("B", "2u") KNOB("C", "-3ll") KNOB("D", "0xffffffffffffffffull")
+               KNOB("E", "-0.5f") KNOB("F", "1e-3") KNOB("G", "word")
+                   KNOB("H", "1, -2,") "int x = A, y = BB, z[] = {H}; G g; \"A G H\" 'G'\n",
            "", NULL, 0,
            "constexpr int A = 1; // one, and more\nconstexpr unsigned B = 2u;\nconstexpr long long C = -3ll;\n"
-           "constexpr unsigned long long D = 18446744073709551615ull;\nconstexpr float E = -0.5f;\nconstexpr double F = 1e-3;\n"
+           "constexpr unsigned long long D = 18446744073709551615ull;\nconstexpr float E = -0.5f;\nconstexpr double F "
+           "= 1e-3;\n"
            "int x = A, y = BB, z[] = {1, -2}; word g; \"A G H\" 'G'\n");
-    static const gen_given given[] = {{"A", "-7", false},   {"B", "4294967295", false}, {"C", "5ll", false}, {"E", "2.0", false},
-                                      {"G", "float", false}, {"H", "9ull", false}};
-    expect(KNOB("A", "1") KNOB("B", "2u") KNOB("C", "3ll") KNOB("E", "0.5f") KNOB("G", "word") KNOB("H", "1, 2") "G x[] = {H};\n", "",
-           given, 6,
-           "constexpr int A = -7;\nconstexpr unsigned B = 4294967295u;\nconstexpr long long C = 5ll;\nconstexpr float E = 2.0f;\n"
+    static const gen_given given[] = {{"A", "-7", false},  {"B", "4294967295", false}, {"C", "5ll", false},
+                                      {"E", "2.0", false}, {"G", "float", false},      {"H", "9ull", false}};
+    expect(KNOB("A", "1") KNOB("B", "2u") KNOB("C", "3ll") KNOB("E", "0.5f") KNOB("G", "word")
+               KNOB("H", "1, 2") "G x[] = {H};\n",
+           "", given, 6,
+           "constexpr int A = -7;\nconstexpr unsigned B = 4294967295u;\nconstexpr long long C = 5ll;\nconstexpr float "
+           "E = 2.0f;\n"
            "float x[] = {9ull};\n");
 }
 
@@ -133,7 +138,8 @@ static void test_conditions(void **state) {
                  KNOB("A", "2") KNOB("B", "3") "#define FIXED 5\n#if %s\nyes\n#else\nno\n#endif\n", rows[i].condition);
         gen_rendered out;
         render_ok(text, "", NULL, 0, &out);
-        if ((strstr(out.text, "\nyes\n") != NULL) != rows[i].holds || (strstr(out.text, "\nno\n") != NULL) == rows[i].holds) {
+        if ((strstr(out.text, "\nyes\n") != NULL) != rows[i].holds ||
+            (strstr(out.text, "\nno\n") != NULL) == rows[i].holds) {
             print_error("%s gives\n%s", rows[i].condition, out.text);
             fail();
         }
@@ -143,21 +149,25 @@ static void test_conditions(void **state) {
 
 static void test_branches(void **state) {
     (void)state;
-    static const char text[] = KNOB("A", "2") "#if A == 1\none\n#elif A == 2\n# if 0\nnever\n# else\ntwo\n# endif\n#elif A == 2\nagain\n"
-                                              "#elif 1\nother\n#else\nlast\n#endif\nend\n";
+    static const char text[] =
+        KNOB("A", "2") "#if A == 1\none\n#elif A == 2\n# if 0\nnever\n# else\ntwo\n# endif\n#elif A == 2\nagain\n"
+                       "#elif 1\nother\n#else\nlast\n#endif\nend\n";
     expect(text, "", NULL, 0, "constexpr int A = 2;\ntwo\nend\n");
     static const gen_given one[] = {{"A", "1", false}}, three[] = {{"A", "3", false}};
     expect(text, "", one, 1, "constexpr int A = 1;\none\nend\n");
     expect(text, "", three, 1, "constexpr int A = 3;\nother\nend\n");
-    expect("#if 0\n#if 1\na\n#else\nb\n#endif\n#error \"dead\"\n#include \"part.cuh\"\n#else\nc\n#endif\n", "part\n", NULL, 0, "c\n");
-    expect("a  \n\n\n\n#if 1\n\n\nb\t\n#endif", "", NULL, 0, "a\n\nb\n"); /* no blanks at line ends, no holes where lines went */
+    expect("#if 0\n#if 1\na\n#else\nb\n#endif\n#error \"dead\"\n#include \"part.cuh\"\n#else\nc\n#endif\n", "part\n",
+           NULL, 0, "c\n");
+    expect("a  \n\n\n\n#if 1\n\n\nb\t\n#endif", "", NULL, 0,
+           "a\n\nb\n"); /* no blanks at line ends, no holes where lines went */
     expect("no newline", "", NULL, 0, "no newline\n");
     expect("", "", NULL, 0, "");
 }
 
 static void test_fixed(void **state) {
     (void)state;
-    expect("// top\n\n#define ONE 1 // not named\n#define TWO 2\n\nint x = 3; // ONE\n", "", NULL, 0, "// top\n\nint x = 3; // ONE\n");
+    expect("// top\n\n#define ONE 1 // not named\n#define TWO 2\n\nint x = 3; // ONE\n", "", NULL, 0,
+           "// top\n\nint x = 3; // ONE\n");
     expect("#define ONE 1\n\n#define TWO 2 // two\nint x = TWO;\n#if ONE\ny\n#endif\n", "", NULL, 0,
            "constexpr int TWO = 2; // two\nint x = TWO;\ny\n");
     expect("#define ONE 1\n", "", NULL, 0, "");
@@ -167,9 +177,11 @@ static void test_fixed(void **state) {
 
 static void test_parts(void **state) {
     (void)state;
-    expect("#include \"part.cuh\" // once\n#include \"part.cuh\"\nuse X\n", "#pragma once\n" KNOB("X", "1 // of the part") "part\n", NULL,
-           0, "constexpr int X = 1; // of the part\npart\n\nuse X\n");
-    expect("#include \"part.cuh\"\n", "#pragma once\n#include \"part.cuh\"\npart\n", NULL, 0, "part\n"); /* itself: once */
+    expect("#include \"part.cuh\" // once\n#include \"part.cuh\"\nuse X\n",
+           "#pragma once\n" KNOB("X", "1 // of the part") "part\n", NULL, 0,
+           "constexpr int X = 1; // of the part\npart\n\nuse X\n");
+    expect("#include \"part.cuh\"\n", "#pragma once\n#include \"part.cuh\"\npart\n", NULL, 0,
+           "part\n"); /* itself: once */
     gen_rendered a, b;
     render_ok("#include \"part.cuh\"\n", "p\n", NULL, 0, &a);
     render_ok("#include \"part.cuh\"\n", "q\n", NULL, 0, &b);
@@ -181,14 +193,16 @@ static void test_parts(void **state) {
 static void test_derived(void **state) {
     (void)state;
     gen_rendered out;
-    render_ok(KNOB("A", "6") KNOB("W", "64ll") "#define BYTES 4\n"
-                                              "constexpr int ROWS = A * 2, OTHER = 1;\nconstexpr int COLS = A > 5 ? A : 5;\n"
-                                              "static constexpr long long ALL = COLS * W * BYTES;\nconstexpr int THREADS =\n    COLS * 32;\n"
-                                              "constexpr unsigned long long MANY = 1ull << 40;\nconstexpr int plain = 3;\n"
-                                              "constexpr int twice(int n) { return 2 * n; }\nconstexpr int CALLED = twice(A);\n"
-                                              "constexpr float HALF = 0.5f * A;\nvoid f() { constexpr int INNER = A; }\n"
-                                              "constexpr int table[] = {A, 2};\nconstexpr bool BIG = A > 4;\n",
-              "", NULL, 0, &out);
+    render_ok(
+        KNOB("A", "6") KNOB(
+            "W", "64ll") "#define BYTES 4\n"
+                         "constexpr int ROWS = A * 2, OTHER = 1;\nconstexpr int COLS = A > 5 ? A : 5;\n"
+                         "static constexpr long long ALL = COLS * W * BYTES;\nconstexpr int THREADS =\n    COLS * 32;\n"
+                         "constexpr unsigned long long MANY = 1ull << 40;\nconstexpr int plain = 3;\n"
+                         "constexpr int twice(int n) { return 2 * n; }\nconstexpr int CALLED = twice(A);\n"
+                         "constexpr float HALF = 0.5f * A;\nvoid f() { constexpr int INNER = A; }\n"
+                         "constexpr int table[] = {A, 2};\nconstexpr bool BIG = A > 4;\n",
+        "", NULL, 0, &out);
     assert_int_equal(gen_rendered_integer(&out, "COLS", -1), 6);
     assert_int_equal(gen_rendered_integer(&out, "ALL", -1), 1536);
     assert_int_equal(gen_rendered_integer(&out, "THREADS", -1), 192);
@@ -200,8 +214,8 @@ static void test_derived(void **state) {
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
         assert_int_equal(gen_rendered_integer(&out, unknown[i], -1), -1);
     gen_rendered_destroy(&out);
-    expect("template <int N> int f() { if constexpr (N > 1) return 1; else return 0; }\n#pragma unroll 4\n", "", NULL, 0,
-           "template <int N> int f() { if constexpr (N > 1) return 1; else return 0; }\n#pragma unroll 4\n");
+    expect("template <int N> int f() { if constexpr (N > 1) return 1; else return 0; }\n#pragma unroll 4\n", "", NULL,
+           0, "template <int N> int f() { if constexpr (N > 1) return 1; else return 0; }\n#pragma unroll 4\n");
 }
 
 int main(void) {

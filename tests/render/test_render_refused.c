@@ -1,5 +1,5 @@
-/* test_render_refused.c: what the template language refuses, each with file, line and column; values that do not fit; and a
- * fuzz loop: whatever the bytes, the renderer ends with a result or an error, and a result keeps its promises. */
+/* test_render_refused.c: what the template language refuses, each with file, line and column; values that do not fit;
+ * and a fuzz loop: whatever the bytes, the renderer ends with a result or an error, and a result keeps its promises. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -102,12 +102,14 @@ static void test_language(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         help_refused(rows[i].text, "", NULL, 0, "t.cu", rows[i].line, rows[i].column, rows[i].piece);
     help_refused("\n#include \"part.cuh\"\n", "ok\n  std::x\n", NULL, 0, "part.cuh", 2, 3, "std");
-    help_refused(A "#include \"part.cuh\"\n", KNOB("A", "2"), NULL, 0, "part.cuh", 2, 9, "declared already, in t.cu, as 1");
+    help_refused(A "#include \"part.cuh\"\n", KNOB("A", "2"), NULL, 0, "part.cuh", 2, 9,
+                 "declared already, in t.cu, as 1");
 }
 
 static void test_values(void **state) {
     (void)state;
-    static const char text[] = KNOB("COUNT", "1") KNOB("SMALL", "1u") KNOB("FACTOR", "1.0f") KNOB("NAME", "word") KNOB("LIST", "1, 2");
+    static const char text[] =
+        KNOB("COUNT", "1") KNOB("SMALL", "1u") KNOB("FACTOR", "1.0f") KNOB("NAME", "word") KNOB("LIST", "1, 2");
     static const struct row {
         gen_given given;
         const char *piece;
@@ -159,12 +161,54 @@ static void test_depth(void **state) {
 }
 
 /* Pieces that meet in ways nobody wrote. */
-static const char *const pieces[] = {"#if ",   "#elif ", "#else\n", "#endif\n", "#ifndef A\n", "#define A 4\n", "#define ", "#include \"part.cuh\"\n",
-                                     "A",      "B",      " ",       "\n",       "(",           ")",             "{",        "}",
-                                     "/*",     "*/",     "//",      "\"",       "'",           "\\",            "1",        "0x",
-                                     "<<",     "/",      "constexpr int ", "=", ";",           "static_assert(", ",",       "if constexpr (",
-                                     "#pragma ", "#error \"x\"\n", "std", "##", "1ull",        "-",             "?",        ":",
-                                     A,        KNOB("B", "1, 2"), "1.5f", "%", "\xff", "R\"(", "#", "\t"};
+static const char *const pieces[] = {"#if ",
+                                     "#elif ",
+                                     "#else\n",
+                                     "#endif\n",
+                                     "#ifndef A\n",
+                                     "#define A 4\n",
+                                     "#define ",
+                                     "#include \"part.cuh\"\n",
+                                     "A",
+                                     "B",
+                                     " ",
+                                     "\n",
+                                     "(",
+                                     ")",
+                                     "{",
+                                     "}",
+                                     "/*",
+                                     "*/",
+                                     "//",
+                                     "\"",
+                                     "'",
+                                     "\\",
+                                     "1",
+                                     "0x",
+                                     "<<",
+                                     "/",
+                                     "constexpr int ",
+                                     "=",
+                                     ";",
+                                     "static_assert(",
+                                     ",",
+                                     "if constexpr (",
+                                     "#pragma ",
+                                     "#error \"x\"\n",
+                                     "std",
+                                     "##",
+                                     "1ull",
+                                     "-",
+                                     "?",
+                                     ":",
+                                     A,
+                                     KNOB("B", "1, 2"),
+                                     "1.5f",
+                                     "%",
+                                     "\xff",
+                                     "R\"(",
+                                     "#",
+                                     "\t"};
 
 static uint32_t next_random(uint64_t *seed) {
     *seed = *seed * 6364136223846793005u + 1442695040888963407u;
