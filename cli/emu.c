@@ -111,7 +111,8 @@ static bool make_buffer(emu_machine *m, char *text, buffer *b, err *e) {
                                                     strcmp(word + 5, "bf16") == 0 || strcmp(word + 5, "u8") == 0))
             type = word + 5;
         else
-            return usage(e, "a buffer takes zero, undefined, random=SEED, file=PATH, type=f32|f16|bf16|u8, out=PATH", word);
+            return usage(e, "a buffer takes zero, undefined, random=SEED, file=PATH, type=f32|f16|bf16|u8, out=PATH",
+                         word);
     }
     if (zero + b->undefined + (random != NULL) + (file != NULL) > 1)
         return usage(e, "a buffer is filled in one way", text);
@@ -164,7 +165,9 @@ static bool read_argument(emu_machine *m, char *text, const emu_param *p, uint8_
 }
 
 static const emu_kernel *choose_kernel(const emu_module *m, const char *name, const char *path, err *e) {
-    const emu_kernel *k = name ? emu_module_find(m, name) : emu_module_kernel_count(m) == 1 ? emu_module_kernel(m, 0) : NULL;
+    const emu_kernel *k = name                              ? emu_module_find(m, name)
+                          : emu_module_kernel_count(m) == 1 ? emu_module_kernel(m, 0)
+                                                            : NULL;
     if (k)
         return k;
     char list[512] = "";
@@ -193,11 +196,12 @@ int cli_emu(const cli_command *self, int argc, char **argv) {
     cli_list args = {0};
     int64_t shared = 0, seed = 0, threads = 0, steps = 0;
     bool eager = false, races = false;
-    const cli_option options[] = {{"--kernel", CLI_TEXT, &name, 0, 0},        {"--grid", CLI_TEXT, &grid_text, 0, 0},
-                                  {"--block", CLI_TEXT, &block_text, 0, 0},   {"--shared", CLI_COUNT, &shared, 0, 1 << 20},
-                                  {"--arg", CLI_LIST, &args, 0, 0},           {"--seed", CLI_COUNT, &seed, 0, INT64_MAX},
-                                  {"--threads", CLI_COUNT, &threads, 0, 256}, {"--eager", CLI_FLAG, &eager, 0, 0},
-                                  {"--global-races", CLI_FLAG, &races, 0, 0}, {"--steps", CLI_COUNT, &steps, 1, INT64_MAX}};
+    const cli_option options[] = {
+        {"--kernel", CLI_TEXT, &name, 0, 0},        {"--grid", CLI_TEXT, &grid_text, 0, 0},
+        {"--block", CLI_TEXT, &block_text, 0, 0},   {"--shared", CLI_COUNT, &shared, 0, 1 << 20},
+        {"--arg", CLI_LIST, &args, 0, 0},           {"--seed", CLI_COUNT, &seed, 0, INT64_MAX},
+        {"--threads", CLI_COUNT, &threads, 0, 256}, {"--eager", CLI_FLAG, &eager, 0, 0},
+        {"--global-races", CLI_FLAG, &races, 0, 0}, {"--steps", CLI_COUNT, &steps, 1, INT64_MAX}};
     err e = {0};
     char *text = NULL, *copies[ARGS_MAX] = {0};
     size_t size = 0;

@@ -1,5 +1,5 @@
-/* access.c: what every memory instruction has in common: spaces, bounds, alignment, definedness, and the counting of sectors and
- * wavefronts. */
+/* access.c: what every memory instruction has in common: spaces, bounds, alignment, definedness, and the counting of
+ * sectors and wavefronts. */
 #include "emu/inner.h"
 
 #include <string.h>
@@ -18,10 +18,14 @@ void emu_addresses(const warp *w, const op *o, int index, int bit, int64_t offse
 
 static ptx_space space_of(uint64_t generic) {
     switch (generic >> 60) {
-    case 1: return SPACE_SHARED;
-    case 2: return SPACE_LOCAL;
-    case 3: return SPACE_PARAM;
-    default: return SPACE_GLOBAL;
+    case 1:
+        return SPACE_SHARED;
+    case 2:
+        return SPACE_LOCAL;
+    case 3:
+        return SPACE_PARAM;
+    default:
+        return SPACE_GLOBAL;
     }
 }
 
@@ -81,8 +85,8 @@ static void out_of_bounds(warp *w, const op *o, uint32_t lane, const lane_access
             snprintf(where, sizeof where, "; byte %lld of an allocation of %zu bytes",
                      (long long)(address - (uint64_t)(uintptr_t)best->data), best->bytes);
     }
-    emu_report_add(w, o, lane, EMU_OUT_OF_BOUNDS, address, "%s of %u bytes at 0x%llx of %s memory%s", write ? "write" : "read", a->bytes,
-                   (unsigned long long)address, space_name(a->space), where);
+    emu_report_add(w, o, lane, EMU_OUT_OF_BOUNDS, address, "%s of %u bytes at 0x%llx of %s memory%s",
+                   write ? "write" : "read", a->bytes, (unsigned long long)address, space_name(a->space), where);
 }
 
 /* Sets the host address of one lane; false: reported. */
@@ -148,8 +152,8 @@ static bool check_warp(warp *w, uint32_t mask, bool write, lane_access *a) {
         const allocation *k = w->hit;
         if (!k || low - (uint64_t)(uintptr_t)k->data >= k->bytes)
             k = w->hit = emu_find_allocation(l->allocations, l->allocation_count, low);
-        if (!k || high - (uint64_t)(uintptr_t)k->data >= k->bytes || a->bytes > k->bytes - (high - (uint64_t)(uintptr_t)k->data) ||
-            (write && k->read_only))
+        if (!k || high - (uint64_t)(uintptr_t)k->data >= k->bytes ||
+            a->bytes > k->bytes - (high - (uint64_t)(uintptr_t)k->data) || (write && k->read_only))
             return false;
         a->hit = k;
         FOR_LANES(i, mask) a->host[i] = (uint8_t *)(uintptr_t)a->address[i];
@@ -157,7 +161,8 @@ static bool check_warp(warp *w, uint32_t mask, bool write, lane_access *a) {
     }
     if (a->space == SPACE_SHARED) {
         const block *b = w->block;
-        if (low < SHARED_START || high - SHARED_START >= b->shared_bytes || a->bytes > b->shared_bytes - (high - SHARED_START))
+        if (low < SHARED_START || high - SHARED_START >= b->shared_bytes ||
+            a->bytes > b->shared_bytes - (high - SHARED_START))
             return false;
         FOR_LANES(i, mask) a->host[i] = b->shared + (a->address[i] - SHARED_START);
         return true;
@@ -181,7 +186,8 @@ static void count_sectors(warp *w, uint32_t mask, bool write, const lane_access 
     *(write ? &w->block->counters.global_sectors_written : &w->block->counters.global_sectors_read) += n;
 }
 
-/* Lanes go in groups of 128 bytes: all 32, halves for 8 bytes, quarters for 16. A bank gives one word of 4 bytes a pass. */
+/* Lanes go in groups of 128 bytes: all 32, halves for 8 bytes, quarters for 16. A bank gives one word of 4 bytes a
+ * pass. */
 void emu_count_shared(warp *w, uint32_t mask, const lane_access *a) {
     emu_counters *c = &w->block->counters;
     uint32_t group = a->bytes <= 4 ? 32 : a->bytes == 8 ? 16 : 8, words = a->bytes < 4 ? 1 : a->bytes / 4;
@@ -231,9 +237,12 @@ uint32_t emu_access_check(warp *w, const op *o, uint32_t mask, bool write, lane_
 static inline bool all_defined(const uint8_t *d, uint32_t n) {
     uint64_t x;
     switch (n) {
-    case 1: return d[0] == 1;
-    case 2: return d[0] == 1 && d[1] == 1;
-    case 4: return memcmp(d, "\1\1\1\1", 4) == 0;
+    case 1:
+        return d[0] == 1;
+    case 2:
+        return d[0] == 1 && d[1] == 1;
+    case 4:
+        return memcmp(d, "\1\1\1\1", 4) == 0;
     default:
         for (uint32_t k = 0; k < n; k += 8) {
             memcpy(&x, d + k, 8);
@@ -260,7 +269,8 @@ void emu_access_read(warp *w, const op *o, uint32_t mask, const lane_access *a) 
     if (a->space == SPACE_GLOBAL && (checks & EMU_CHECK_GLOBAL_RACES)) {
         FOR_LANES(i, mask) emu_global_race(w, o, allocation_of(w, a, i), a->address[i], a->bytes, i, false, a->strong);
     }
-    if (!(checks & EMU_CHECK_UNDEFINED) || a->space == SPACE_PARAM || (o->flags & FLAG_PARAM) || (a->hit && !a->hit->defined))
+    if (!(checks & EMU_CHECK_UNDEFINED) || a->space == SPACE_PARAM || (o->flags & FLAG_PARAM) ||
+        (a->hit && !a->hit->defined))
         return;
     FOR_LANES(i, mask) {
         const uint8_t *d = NULL;
@@ -271,8 +281,8 @@ void emu_access_read(warp *w, const op *o, uint32_t mask, const lane_access *a) 
             d = k && k->defined ? k->defined + (a->host[i] - k->data) : NULL;
         }
         if (d && !all_defined(d, a->bytes))
-            emu_report_add(w, o, i, EMU_UNDEFINED_READ, a->address[i], "read of %u bytes of %s memory that nobody wrote", a->bytes,
-                           space_name(a->space));
+            emu_report_add(w, o, i, EMU_UNDEFINED_READ, a->address[i],
+                           "read of %u bytes of %s memory that nobody wrote", a->bytes, space_name(a->space));
     }
 }
 
@@ -281,7 +291,8 @@ void emu_access_write(warp *w, const op *o, uint32_t mask, const lane_access *a,
     if (a->space == SPACE_SHARED) {
         if (checks & (EMU_CHECK_UNDEFINED | EMU_CHECK_RACES)) {
             FOR_LANES(i, mask)
-            emu_shared_write(w, o, i, (uint32_t)(a->address[i] - SHARED_START), a->bytes, a->strong, value ? value[i] : NULL);
+            emu_shared_write(w, o, i, (uint32_t)(a->address[i] - SHARED_START), a->bytes, a->strong,
+                             value ? value[i] : NULL);
         }
         return;
     }

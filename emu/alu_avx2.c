@@ -1,4 +1,5 @@
-/* alu_avx2.c: the lane loops again for x86-64 with AVX2 and FMA, chosen at run time; the same table in the same order. */
+/* alu_avx2.c: the lane loops again for x86-64 with AVX2 and FMA, chosen at run time; the same table in the same order.
+ */
 #if defined(__x86_64__)
 #include <fenv.h>
 #include <math.h>

@@ -1,5 +1,5 @@
-/* async.c: cp.async: copies in flight, commit groups, waits. Late: the destination is poison until the wait of the thread that issued
- * the copy; eager: the data arrives at once. In both the bytes count as pending until then. */
+/* async.c: cp.async: copies in flight, commit groups, waits. Late: the destination is poison until the wait of the
+ * thread that issued the copy; eager: the data arrives at once. In both the bytes count as pending until then. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,7 +47,8 @@ static bool remember(warp *w, const copy *c) {
 static bool check_part(warp *w, const op *o, uint32_t lane, uint64_t address, uint32_t n) {
     lane_access one = {.space = SPACE_GLOBAL, .bytes = 1};
     if (address & (o->bytes - 1u)) {
-        emu_report_add(w, o, lane, EMU_MISALIGNED, address, "cp.async of %u bytes from 0x%llx of global memory", o->bytes, (unsigned long long)address);
+        emu_report_add(w, o, lane, EMU_MISALIGNED, address, "cp.async of %u bytes from 0x%llx of global memory",
+                       o->bytes, (unsigned long long)address);
         return false;
     }
     for (uint32_t k = 0; k < n; k++) {
@@ -84,7 +85,8 @@ void emu_exec_cp_async(warp *w, const op *o, uint32_t mask) {
     emu_access_write(w, o, good, &to, NULL);
     FOR_LANES(i, good) {
         static const uint8_t none[16];
-        copy c = {.group = UINT32_MAX, .target = (uint32_t)to.address[i], .lane = (uint8_t)i, .bytes = o->bytes, .o = o};
+        copy c = {
+            .group = UINT32_MAX, .target = (uint32_t)to.address[i], .lane = (uint8_t)i, .bytes = o->bytes, .o = o};
         bool readable = sources >> i & 1 && taken[i];
         c.source = readable ? from.host[i] : none;
         c.source_bytes = readable ? (uint8_t)taken[i] : 0;
@@ -114,6 +116,9 @@ void emu_exec_cp_commit(warp *w, const op *o, uint32_t mask) {
 /* wait_group n: all but the n youngest groups of the thread; imm -1: everything, committed or not. */
 void emu_exec_cp_wait(warp *w, const op *o, uint32_t mask) {
     uint32_t limit[LANES];
-    FOR_LANES(i, mask) limit[i] = o->imm < 0 ? UINT32_MAX : w->committed[i] > (uint32_t)o->imm ? w->committed[i] - (uint32_t)o->imm : 0;
+    FOR_LANES(i, mask)
+    limit[i] = o->imm < 0                           ? UINT32_MAX
+               : w->committed[i] > (uint32_t)o->imm ? w->committed[i] - (uint32_t)o->imm
+                                                    : 0;
     emu_async_deliver(w, mask, limit);
 }

@@ -3,7 +3,9 @@
 
 #include "emu/inner.h"
 
-static void kill(block *b) { b->dead = true; }
+static void kill(block *b) {
+    b->dead = true;
+}
 
 /* All that arrived go on: their clocks join, and bar.red gives its result. */
 static void release(block *b, barrier *r) {
@@ -19,7 +21,8 @@ static void release(block *b, barrier *r) {
             if (o->mode == 2)
                 REG(w, reg32, o->r[3])[i] = r->count_true;
             else if (o->mode > 2)
-                pred_set(w, o->r[3], 1u << i, (o->mode == 3 ? r->count_true == r->arrived : r->count_true > 0) ? UINT32_MAX : 0);
+                pred_set(w, o->r[3], 1u << i,
+                         (o->mode == 3 ? r->count_true == r->arrived : r->count_true > 0) ? UINT32_MAX : 0);
             w->pc[i]++;
         }
         w->at_barrier &= ~lanes;
@@ -47,21 +50,25 @@ void emu_barrier_arrive(warp *w, const op *o, uint32_t mask, uint32_t pc) {
         w->pc[i] = pc;
         if (REG(w, const reg32, o->r[0])[i] != number || number >= BARRIERS ||
             (o->r[1] >= 0 && REG(w, const reg32, o->r[1])[i] != REG(w, const reg32, o->r[1])[first])) {
-            emu_report_add(w, o, i, EMU_BAD_BARRIER, 0, number >= BARRIERS ? "barrier %u of 16" : "lanes of a warp name different barriers (%u)", number);
+            emu_report_add(w, o, i, EMU_BAD_BARRIER, 0,
+                           number >= BARRIERS ? "barrier %u of 16" : "lanes of a warp name different barriers (%u)",
+                           number);
             kill(b);
             return;
         }
     }
     uint32_t expected = o->r[1] >= 0 ? REG(w, const reg32, o->r[1])[first] : b->launch->threads;
     barrier *r = &b->barrier[number];
-    if (o->r[1] >= 0 && (expected == 0 || expected % LANES || expected > (b->launch->threads + LANES - 1) / LANES * LANES)) {
-        emu_report_add(w, o, first, EMU_BAD_BARRIER, 0, "a count of %u, in a block of %u threads; it is a multiple of 32", expected, b->launch->threads);
+    if (o->r[1] >= 0 &&
+        (expected == 0 || expected % LANES || expected > (b->launch->threads + LANES - 1) / LANES * LANES)) {
+        emu_report_add(w, o, first, EMU_BAD_BARRIER, 0,
+                       "a count of %u, in a block of %u threads; it is a multiple of 32", expected, b->launch->threads);
         kill(b);
         return;
     }
     if (r->arrived && r->expected != expected) {
-        emu_report_add(w, o, first, EMU_BAD_BARRIER, 0, "barrier %u is told to expect %u threads, and %u at line %d", number, expected, r->expected,
-                       b->launch->module->code[r->pc].line);
+        emu_report_add(w, o, first, EMU_BAD_BARRIER, 0, "barrier %u is told to expect %u threads, and %u at line %d",
+                       number, expected, r->expected, b->launch->module->code[r->pc].line);
         kill(b);
         return;
     }
@@ -86,11 +93,13 @@ void emu_barrier_arrive(warp *w, const op *o, uint32_t mask, uint32_t pc) {
         w->at_barrier |= mask;
     }
     if (r->arrived > r->expected) {
-        emu_report_add(w, o, first, EMU_BAD_BARRIER, 0, "%u threads came to barrier %u, which expects %u", r->arrived, number, r->expected);
+        emu_report_add(w, o, first, EMU_BAD_BARRIER, 0, "%u threads came to barrier %u, which expects %u", r->arrived,
+                       number, r->expected);
         kill(b);
     } else if (r->arrived == r->expected) {
         if (r->mixed)
-            emu_report_add(w, o, first, EMU_DIVERGENT_BARRIER, 0, "threads of the block meet at different instructions, the first at line %d",
+            emu_report_add(w, o, first, EMU_DIVERGENT_BARRIER, 0,
+                           "threads of the block meet at different instructions, the first at line %d",
                            b->launch->module->code[r->pc].line);
         release(b, r);
     }
@@ -110,7 +119,8 @@ static bool stuck_collective(block *b) {
         uint32_t missing = members & w->alive & ~lanes;
         uint32_t other = missing ? (uint32_t)__builtin_ctz(missing) : lane;
         emu_report_add(w, o, lane, o->aligned ? EMU_PARTIAL_WARP : EMU_DEADLOCK, 0,
-                       "lanes 0x%08x wait for lanes 0x%08x, which are elsewhere: lane %u at line %d", lanes, missing, other, code[w->pc[other]].line);
+                       "lanes 0x%08x wait for lanes 0x%08x, which are elsewhere: lane %u at line %d", lanes, missing,
+                       other, code[w->pc[other]].line);
         w->forced |= lanes;
         w->at_sync &= ~lanes;
         return true;
@@ -145,13 +155,14 @@ bool emu_barrier_stuck(block *b) {
     uint32_t lane = (uint32_t)__builtin_ctz(only->lanes[k]);
     const op *o = &code[w->pc[lane]];
     if (open == 1 && !(o->flags & FLAG_COUNTED)) { /* all others have exited */
-        emu_report_add(w, o, lane, EMU_DIVERGENT_BARRIER, 0, "%u threads wait, the other %u of the block have exited", waiting,
-                       b->launch->threads - alive);
+        emu_report_add(w, o, lane, EMU_DIVERGENT_BARRIER, 0, "%u threads wait, the other %u of the block have exited",
+                       waiting, b->launch->threads - alive);
         release(b, only);
         return true;
     }
     if (open == 1) {
-        emu_report_add(w, o, lane, EMU_DEADLOCK, 0, "%u of %u threads came to the barrier, and nobody else can (%u have exited)", only->arrived,
+        emu_report_add(w, o, lane, EMU_DEADLOCK, 0,
+                       "%u of %u threads came to the barrier, and nobody else can (%u have exited)", only->arrived,
                        only->expected, b->launch->threads - alive);
     } else {
         for (int i = 0; i < BARRIERS; i++)
@@ -160,7 +171,8 @@ bool emu_barrier_stuck(block *b) {
                 uint32_t lanes = b->barrier[i].lanes[v];
                 if (!lanes || &b->barrier[i] == only)
                     continue;
-                emu_report_add(w, o, lane, EMU_DIVERGENT_BARRIER, 0, "threads of the block wait at different barriers: this one, and %d at line %d", i,
+                emu_report_add(w, o, lane, EMU_DIVERGENT_BARRIER, 0,
+                               "threads of the block wait at different barriers: this one, and %d at line %d", i,
                                code[x->pc[__builtin_ctz(lanes)]].line);
             }
     }

@@ -1,5 +1,5 @@
-/* build_alu.c: instructions on registers. Most are found in the ALU table by their key; .ftz and .sat become steps of their own
- * before and after, so that the table needs no row for them. */
+/* build_alu.c: instructions on registers. Most are found in the ALU table by their key; .ftz and .sat become steps of
+ * their own before and after, so that the table needs no row for them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,9 +9,11 @@
 static void classify(parser *p, ptx_type t) {
     if (p->base.class_ != EMU_CLASS_INT && p->base.class_ != EMU_CLASS_F32)
         return;
-    p->base.class_ = t == T_F64 ? EMU_CLASS_F64 : t == T_F32 || t == T_F32X2 ? EMU_CLASS_F32
+    p->base.class_ = t == T_F64                                                   ? EMU_CLASS_F64
+                     : t == T_F32 || t == T_F32X2                                 ? EMU_CLASS_F32
                      : t == T_F16 || t == T_F16X2 || t == T_BF16 || t == T_BF16X2 ? EMU_CLASS_HALF
-                     : t == T_PRED ? EMU_CLASS_MOVE : EMU_CLASS_INT;
+                     : t == T_PRED                                                ? EMU_CLASS_MOVE
+                                                                                  : EMU_CLASS_INT;
 }
 
 /* The row of "<stem>_<type>", or of the type that has the same bits: s to u, b to u, b from u. */
@@ -49,7 +51,8 @@ static void stem_of(const instruction *i, const char *name, const char *words, c
 }
 
 /* Emits a row for parsed operands, result first, with .ftz and .sat of floats around it. */
-static bool emit_row(parser *p, const instruction *i, const alu_row *row, int operands, ptx_type type, bool ftz, bool sat) {
+static bool emit_row(parser *p, const instruction *i, const alu_row *row, int operands, ptx_type type, bool ftz,
+                     bool sat) {
     int32_t r[5] = {-1, -1, -1, -1, -1};
     if (!row)
         return emu_bad(p, i, "this form is not supported");
@@ -121,8 +124,10 @@ bool emu_build_minmax(parser *p, const instruction *i) {
 bool emu_build_carry(parser *p, const instruction *i) {
     ptx_type t = i->types[0];
     const char *name = i->form->name;
-    bool mad = strncmp(name, "mad", 3) == 0, in = name[strlen(name) - 1] == 'c', subtract = strncmp(name, "sub", 3) == 0;
-    if (i->type_count != 1 || (t != T_U32 && t != T_S32 && t != T_U64 && t != T_S64) || emu_has(i, "sat") || emu_has(i, "wide"))
+    bool mad = strncmp(name, "mad", 3) == 0, in = name[strlen(name) - 1] == 'c',
+         subtract = strncmp(name, "sub", 3) == 0;
+    if (i->type_count != 1 || (t != T_U32 && t != T_S32 && t != T_U64 && t != T_S64) || emu_has(i, "sat") ||
+        emu_has(i, "wide"))
         return emu_bad(p, i, "this form is not supported");
     if (!emu_want(p, i, mad ? 4 : 3, mad ? 4 : 3))
         return false;
@@ -143,7 +148,9 @@ bool emu_build_carry(parser *p, const instruction *i) {
         return false;
     }
     if (!emu_source(p, &i->operands[mad ? 3 : 2], letter, &b) || !emu_dest(p, &i->operands[0], letter, &d) ||
-        !emu_emit_alu(p, subtract ? (wide ? "carry_sub_u64" : "carry_sub_u32") : (wide ? "carry_add_u64" : "carry_add_u32"), d, a, b, -1))
+        !emu_emit_alu(
+            p, subtract ? (wide ? "carry_sub_u64" : "carry_sub_u32") : (wide ? "carry_add_u64" : "carry_add_u32"), d, a,
+            b, -1))
         return false;
     p->m->code[p->m->op_count - 1].mode2 = (uint8_t)((in ? 1 : 0) | (emu_has(i, "cc") ? 2 : 0));
     return true;
@@ -218,18 +225,21 @@ bool emu_build_slct(parser *p, const instruction *i) {
     if (i->type_count != 2 || (i->types[1] != T_S32 && i->types[1] != T_F32) || !emu_want(p, i, 4, 4))
         return emu_bad(p, i, "this form is not supported");
     char letter = bits_letter(i->types[0]);
-    return emu_source(p, &i->operands[1], emu_letter(i->types[0]), &a) && emu_source(p, &i->operands[2], emu_letter(i->types[0]), &b) &&
-           emu_source(p, &i->operands[3], i->types[1] == T_F32 ? 'f' : 'w', &c) && emu_dest(p, &i->operands[0], letter, &d) &&
+    return emu_source(p, &i->operands[1], emu_letter(i->types[0]), &a) &&
+           emu_source(p, &i->operands[2], emu_letter(i->types[0]), &b) &&
+           emu_source(p, &i->operands[3], i->types[1] == T_F32 ? 'f' : 'w', &c) &&
+           emu_dest(p, &i->operands[0], letter, &d) &&
            emu_emit_alu(p, by_size(letter, i->types[1] == T_F32 ? by_float : by_int), d, a, b, c);
 }
 
-/* Emits the comparison of operands 1 and 2 into `to`, then `and`s (`or`s, `xor`s) operand 3 to it; *inverse, if wanted, gets the same
- * with the comparison negated. */
+/* Emits the comparison of operands 1 and 2 into `to`, then `and`s (`or`s, `xor`s) operand 3 to it; *inverse, if wanted,
+ * gets the same with the comparison negated. */
 static bool compare(parser *p, const instruction *i, ptx_type t, int32_t to, int32_t inverse, const operand *extra) {
     char stem[64], key[96];
     int32_t a, b, c;
     stem_of(i, "setp", i->form->key, stem, sizeof stem);
-    static const char *const same[][2] = {{"setp_lo", "setp_lt"}, {"setp_ls", "setp_le"}, {"setp_hi", "setp_gt"}, {"setp_hs", "setp_ge"}};
+    static const char *const same[][2] = {
+        {"setp_lo", "setp_lt"}, {"setp_ls", "setp_le"}, {"setp_hi", "setp_gt"}, {"setp_hs", "setp_ge"}};
     for (size_t k = 0; k < 4; k++)
         if (strcmp(stem, same[k][0]) == 0)
             snprintf(stem, sizeof stem, "%s", same[k][1]);
@@ -259,13 +269,15 @@ static bool compare(parser *p, const instruction *i, ptx_type t, int32_t to, int
         return plain && !p->e->text[0];
     const char *join = !extra ? NULL : emu_has(i, "and") ? "and" : emu_has(i, "or") ? "or" : "xor";
     if (!join) {
-        return emu_emit_alu(p, "mov_pred", to, first, -1, -1) && (inverse < 0 || emu_emit_alu(p, "not_pred", inverse, first, -1, -1));
+        return emu_emit_alu(p, "mov_pred", to, first, -1, -1) &&
+               (inverse < 0 || emu_emit_alu(p, "not_pred", inverse, first, -1, -1));
     }
     char joined[32], negated[32];
     snprintf(joined, sizeof joined, "%s_pred", join);
     snprintf(negated, sizeof negated, "%sn_pred", join);
     /* the negated result first, through a temporary, because `to` may be the third operand */
-    return (inverse < 0 || emu_emit_alu(p, negated, p->temp + 21, first, c, -1)) && emu_emit_alu(p, joined, to, first, c, -1) &&
+    return (inverse < 0 || emu_emit_alu(p, negated, p->temp + 21, first, c, -1)) &&
+           emu_emit_alu(p, joined, to, first, c, -1) &&
            (inverse < 0 || emu_emit_alu(p, "mov_pred", inverse, p->temp + 21, -1, -1));
 }
 
@@ -286,8 +298,8 @@ bool emu_build_set(parser *p, const instruction *i) {
     if (i->type_count != 2 || emu_type_bytes[i->types[0]] != 4 || !emu_want(p, i, join ? 4 : 3, join ? 4 : 3))
         return emu_bad(p, i, "this form is not supported");
     int32_t yes, no, d;
-    return emu_fixed(p, SREG_NONE, 4, i->types[0] == T_F32 ? 0x3f800000 : 0xffffffff, &yes) && emu_fixed(p, SREG_NONE, 4, 0, &no) &&
-           emu_dest(p, &i->operands[0], emu_letter(i->types[0]), &d) &&
+    return emu_fixed(p, SREG_NONE, 4, i->types[0] == T_F32 ? 0x3f800000 : 0xffffffff, &yes) &&
+           emu_fixed(p, SREG_NONE, 4, 0, &no) && emu_dest(p, &i->operands[0], emu_letter(i->types[0]), &d) &&
            compare(p, i, i->types[1], p->temp + 19, -1, join ? &i->operands[3] : NULL) &&
            emu_emit_alu(p, "selp_u32", d, yes, no, p->temp + 19);
 }

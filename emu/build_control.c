@@ -61,11 +61,17 @@ bool emu_build_return(parser *p, const instruction *i) {
     p->m->code[p->m->op_count - 1].r[0] = emu_function(p)->entry ? -1 : emu_function(p)->return_slot;
     return true;
 }
-bool emu_build_exit(parser *p, const instruction *i) { return simple(p, i, OP_EXIT); }
-bool emu_build_trap(parser *p, const instruction *i) { return simple(p, i, OP_TRAP); }
+bool emu_build_exit(parser *p, const instruction *i) {
+    return simple(p, i, OP_EXIT);
+}
+bool emu_build_trap(parser *p, const instruction *i) {
+    return simple(p, i, OP_TRAP);
+}
 
 /* Slots of functions are kept apart from those of the kernel that calls them until the module is linked. */
-static int32_t callee_slot(const parser *p, int32_t slot) { return p->m->functions[p->function].entry ? slot | FUNCTION_SLOT : slot; }
+static int32_t callee_slot(const parser *p, int32_t slot) {
+    return p->m->functions[p->function].entry ? slot | FUNCTION_SLOT : slot;
+}
 
 /* One argument to its place in the callee, or one result from it. */
 static bool pass(parser *p, const instruction *i, const operand *v, const formal *f, bool argument) {
@@ -82,7 +88,8 @@ static bool pass(parser *p, const instruction *i, const operand *v, const formal
         return emu_bad(p, i, "an argument is a .param variable of the size that the function declares");
     uint64_t here = v->symbol->address;
     int32_t from, to;
-    if (!emu_fixed(p, SREG_NONE, 8, argument ? here : f->address, &from) || !emu_fixed(p, SREG_NONE, 8, argument ? f->address : here, &to))
+    if (!emu_fixed(p, SREG_NONE, 8, argument ? here : f->address, &from) ||
+        !emu_fixed(p, SREG_NONE, 8, argument ? f->address : here, &to))
         return false;
     op *o = emu_emit(p, emu_exec_copy_local);
     if (!o)
@@ -100,14 +107,16 @@ bool emu_build_call(parser *p, const instruction *i) {
     const operand *results = n > 0 && v[0].kind == OPERAND_VECTOR ? &v[k++] : NULL;
     const operand *name = k < n ? &v[k++] : NULL;
     const operand *arguments = k < n && v[k].kind == OPERAND_VECTOR ? &v[k++] : NULL;
-    const symbol *s = name && name->kind == OPERAND_NAME ? emu_symbol_find(p, name->text.text, name->text.length) : NULL;
+    const symbol *s =
+        name && name->kind == OPERAND_NAME ? emu_symbol_find(p, name->text.text, name->text.length) : NULL;
     if (!name || k != n)
         return emu_bad(p, i, "this form is not supported");
     if (!s || s->kind != SYMBOL_FUNCTION)
         return emu_bad(p, i, "only calls of functions declared before, by name, are supported");
     uint32_t index = s->index;
     const function *f = &p->m->functions[index];
-    if (f->entry || f->param_count != (size_t)(arguments ? arguments->count : 0) || f->result_count != (size_t)(results ? results->count : 0))
+    if (f->entry || f->param_count != (size_t)(arguments ? arguments->count : 0) ||
+        f->result_count != (size_t)(results ? results->count : 0))
         return emu_bad(p, i, "the call does not match the declaration");
     for (size_t a = 0; a < f->param_count; a++)
         if (!pass(p, i, &p->element[arguments->first + (int)a], &f->params[a], true))
@@ -131,7 +140,8 @@ bool emu_build_call(parser *p, const instruction *i) {
 }
 
 /* Members of a collective: r[index] gets the mask's slot. */
-static bool collective(parser *p, const instruction *i, exec_fn *fn, const operand *members, int index, const int32_t r[4], int mode) {
+static bool collective(parser *p, const instruction *i, exec_fn *fn, const operand *members, int index,
+                       const int32_t r[4], int mode) {
     int32_t slot = -1;
     if (!emu_has(i, "sync"))
         return emu_bad(p, i, "only the .sync form is supported");
@@ -156,8 +166,9 @@ bool emu_build_shfl(parser *p, const instruction *i) {
     d.other = -1;
     if (i->type_count != 1 || mode < 0 || !emu_want(p, i, 5, 5))
         return emu_bad(p, i, "this form is not supported");
-    if (!emu_dest(p, &d, 'w', &r[0]) || !emu_source(p, &i->operands[1], 'w', &r[1]) || !emu_source(p, &i->operands[2], 'w', &r[2]) ||
-        !emu_source(p, &i->operands[3], 'w', &r[3]) || !collective(p, i, emu_exec_shfl, &i->operands[4], 5, r, mode))
+    if (!emu_dest(p, &d, 'w', &r[0]) || !emu_source(p, &i->operands[1], 'w', &r[1]) ||
+        !emu_source(p, &i->operands[2], 'w', &r[2]) || !emu_source(p, &i->operands[3], 'w', &r[3]) ||
+        !collective(p, i, emu_exec_shfl, &i->operands[4], 5, r, mode))
         return false;
     p->m->code[p->m->op_count - 1].r[4] = valid;
     return true;
@@ -168,8 +179,8 @@ bool emu_build_vote(parser *p, const instruction *i) {
     int32_t r[4] = {-1, -1, -1, -1};
     if (i->type_count != 1 || mode < 0 || (mode == VOTE_BALLOT) != (i->types[0] == T_B32) || !emu_want(p, i, 3, 3))
         return emu_bad(p, i, "this form is not supported");
-    return emu_dest(p, &i->operands[0], mode == VOTE_BALLOT ? 'w' : 'p', &r[0]) && emu_source(p, &i->operands[1], 'p', &r[1]) &&
-           collective(p, i, emu_exec_vote, &i->operands[2], 5, r, mode);
+    return emu_dest(p, &i->operands[0], mode == VOTE_BALLOT ? 'w' : 'p', &r[0]) &&
+           emu_source(p, &i->operands[1], 'p', &r[1]) && collective(p, i, emu_exec_vote, &i->operands[2], 5, r, mode);
 }
 
 bool emu_build_match(parser *p, const instruction *i) {
@@ -193,7 +204,8 @@ bool emu_build_redux(parser *p, const instruction *i) {
     int mode = emu_which(i, names);
     int32_t r[4] = {-1, -1, -1, -1};
     ptx_type t = i->types[0];
-    if (i->type_count != 1 || mode < 0 || !emu_want(p, i, 3, 3) || (mode > 2) != (t == T_B32) || (t == T_F32 && mode == 0))
+    if (i->type_count != 1 || mode < 0 || !emu_want(p, i, 3, 3) || (mode > 2) != (t == T_B32) ||
+        (t == T_F32 && mode == 0))
         return emu_bad(p, i, "this form is not supported");
     char letter = emu_letter(t);
     if (!emu_dest(p, &i->operands[0], letter, &r[0]) || !emu_source(p, &i->operands[1], letter, &r[1]) ||
@@ -226,10 +238,12 @@ bool emu_build_elect(parser *p, const instruction *i) {
     return emu_dest(p, &d, 'w', &r[0]) && collective(p, i, emu_exec_elect, &i->operands[1], 5, r, 0);
 }
 
-bool emu_build_membar(parser *p, const instruction *i) { return emu_want(p, i, 0, 4) && emu_build_nop(p, i); }
+bool emu_build_membar(parser *p, const instruction *i) {
+    return emu_want(p, i, 0, 4) && emu_build_nop(p, i);
+}
 
-/* bar.sync a[, b]; bar.arrive a, b; bar.red.op d, a[, b], p; bar.warp.sync m. r: number, count, predicate, result; mode: 0 sync,
- * 1 arrive, 2 red.popc, 3 red.and, 4 red.or. */
+/* bar.sync a[, b]; bar.arrive a, b; bar.red.op d, a[, b], p; bar.warp.sync m. r: number, count, predicate, result;
+ * mode: 0 sync, 1 arrive, 2 red.popc, 3 red.and, 4 red.or. */
 bool emu_build_bar(parser *p, const instruction *i) {
     const operand *v = i->operands;
     int n = i->operand_count;

@@ -7,15 +7,22 @@
 static const char strong_words[] = "volatile relaxed acquire release acq_rel mmio";
 
 static emu_class class_of(ptx_space s) {
-    return s == SPACE_GLOBAL ? EMU_CLASS_GLOBAL : s == SPACE_SHARED ? EMU_CLASS_SHARED : s == SPACE_LOCAL ? EMU_CLASS_LOCAL
-           : s == SPACE_CONST || s == SPACE_PARAM ? EMU_CLASS_PARAM : EMU_CLASS_GENERIC;
+    return s == SPACE_GLOBAL                      ? EMU_CLASS_GLOBAL
+           : s == SPACE_SHARED                    ? EMU_CLASS_SHARED
+           : s == SPACE_LOCAL                     ? EMU_CLASS_LOCAL
+           : s == SPACE_CONST || s == SPACE_PARAM ? EMU_CLASS_PARAM
+                                                  : EMU_CLASS_GENERIC;
 }
 
-/* The space that an instruction names; .param of a function is its local memory, and a named variable must be of that space. */
+/* The space that an instruction names; .param of a function is its local memory, and a named variable must be of that
+ * space. */
 static bool find_space(parser *p, const instruction *i, const operand *address, ptx_space *space) {
-    ptx_space s = emu_has(i, "global") ? SPACE_GLOBAL : emu_has(i, "shared") || emu_has(i, "shared::cta") ? SPACE_SHARED
-                  : emu_has(i, "local") ? SPACE_LOCAL : emu_has(i, "const") ? SPACE_CONST
-                  : emu_has(i, "param") || emu_has(i, "param::entry") || emu_has(i, "param::func") ? SPACE_PARAM : SPACE_GENERIC;
+    ptx_space s = emu_has(i, "global")                                                             ? SPACE_GLOBAL
+                  : emu_has(i, "shared") || emu_has(i, "shared::cta")                              ? SPACE_SHARED
+                  : emu_has(i, "local")                                                            ? SPACE_LOCAL
+                  : emu_has(i, "const")                                                            ? SPACE_CONST
+                  : emu_has(i, "param") || emu_has(i, "param::entry") || emu_has(i, "param::func") ? SPACE_PARAM
+                                                                                                   : SPACE_GENERIC;
     const symbol *named = address->kind == OPERAND_ADDRESS ? address->symbol : NULL;
     if (s == SPACE_PARAM && (named ? named->space == SPACE_LOCAL : !emu_function(p)->entry))
         s = SPACE_LOCAL;
@@ -29,7 +36,9 @@ static bool find_space(parser *p, const instruction *i, const operand *address, 
     return true;
 }
 
-static int vector_of(const instruction *i) { return emu_has(i, "v8") ? 8 : emu_has(i, "v4") ? 4 : emu_has(i, "v2") ? 2 : 1; }
+static int vector_of(const instruction *i) {
+    return emu_has(i, "v8") ? 8 : emu_has(i, "v4") ? 4 : emu_has(i, "v2") ? 2 : 1;
+}
 
 /* Registers of a load or store: one operand, or a vector of `n`. b128 counts as two elements of 8 bytes. */
 static bool registers(parser *p, const instruction *i, const operand *v, op *o, bool source) {
@@ -64,7 +73,8 @@ static bool registers(parser *p, const instruction *i, const operand *v, op *o, 
 static bool access_op(parser *p, const instruction *i, bool store) {
     const operand *address = &i->operands[store ? 0 : 1], *data = &i->operands[store ? 1 : 0];
     ptx_space space;
-    if (i->type_count != 1 || i->operand_count < 2 || i->operand_count > 3 || (i->operand_count == 3 && !emu_has(i, "L2::cache_hint")))
+    if (i->type_count != 1 || i->operand_count < 2 || i->operand_count > 3 ||
+        (i->operand_count == 3 && !emu_has(i, "L2::cache_hint")))
         return emu_bad(p, i, "wrong number of operands");
     if (!find_space(p, i, address, &space))
         return false;
@@ -82,18 +92,25 @@ static bool access_op(parser *p, const instruction *i, bool store) {
     o->space = (uint8_t)space;
     o->bytes = made.bytes, o->count = made.count, o->wide = made.wide, o->mode2 = made.mode2;
     ptx_type t = i->types[0];
-    o->flags = (uint16_t)((emu_which(i, strong_words) >= 0 ? FLAG_STRONG : 0) | (t >= T_S8 && t <= T_S64 ? FLAG_SIGNED : 0) |
-                          (emu_has(i, "nc") ? FLAG_NONCOHERENT : 0) | (emu_which(i, "param param::func param::entry") >= 0 ? FLAG_PARAM : 0));
+    o->flags = (uint16_t)((emu_which(i, strong_words) >= 0 ? FLAG_STRONG : 0) |
+                          (t >= T_S8 && t <= T_S64 ? FLAG_SIGNED : 0) | (emu_has(i, "nc") ? FLAG_NONCOHERENT : 0) |
+                          (emu_which(i, "param param::func param::entry") >= 0 ? FLAG_PARAM : 0));
     if (o->flags & FLAG_PARAM)
         o->class_ = EMU_CLASS_PARAM;
     return true;
 }
 
-bool emu_build_load(parser *p, const instruction *i) { return access_op(p, i, false); }
-bool emu_build_store(parser *p, const instruction *i) { return access_op(p, i, true); }
+bool emu_build_load(parser *p, const instruction *i) {
+    return access_op(p, i, false);
+}
+bool emu_build_store(parser *p, const instruction *i) {
+    return access_op(p, i, true);
+}
 
 /* Prefetches read nothing; a wrong address in one is not an error of the program. */
-bool emu_build_prefetch(parser *p, const instruction *i) { return i->operand_count >= 1 ? emu_build_nop(p, i) : emu_bad(p, i, "wrong number of operands"); }
+bool emu_build_prefetch(parser *p, const instruction *i) {
+    return i->operand_count >= 1 ? emu_build_nop(p, i) : emu_bad(p, i, "wrong number of operands");
+}
 
 static bool atomic(parser *p, const instruction *i, bool returns) {
     static const char names[] = "add min max inc dec and or xor exch cas";
@@ -106,13 +123,15 @@ static bool atomic(parser *p, const instruction *i, bool returns) {
     int inputs = mode == ATOM_CAS ? 2 : 1;
     bool is_float = t == T_F32 || t == T_F64 || t == T_F16 || t == T_F16X2 || t == T_BF16 || t == T_BF16X2;
     bool integer = t == T_U32 || t == T_S32 || t == T_U64 || t == T_S64, bits = t == T_B32 || t == T_B64 || t == T_B16;
-    bool ok = mode == ATOM_ADD ? integer || is_float
+    bool ok = mode == ATOM_ADD                       ? integer || is_float
               : mode == ATOM_MIN || mode == ATOM_MAX ? integer || (is_float && t != T_F32 && t != T_F64)
               : mode == ATOM_INC || mode == ATOM_DEC ? t == T_U32
-              : mode == ATOM_CAS ? bits : bits && t != T_B16;
+              : mode == ATOM_CAS                     ? bits
+                                                     : bits && t != T_B16;
     if (!ok || (n > 1 && (returns || !is_float || t == T_F64 || emu_type_bytes[t] * n > 16)))
         return emu_bad(p, i, "this operation does not exist for its type");
-    if (!emu_want(p, i, returns + 1 + inputs, returns + 1 + inputs + emu_has(i, "L2::cache_hint")) || !find_space(p, i, v, &space))
+    if (!emu_want(p, i, returns + 1 + inputs, returns + 1 + inputs + emu_has(i, "L2::cache_hint")) ||
+        !find_space(p, i, v, &space))
         return false;
     op made;
     memset(&made, 0, sizeof made);
@@ -144,8 +163,12 @@ static bool atomic(parser *p, const instruction *i, bool returns) {
     return true;
 }
 
-bool emu_build_atom(parser *p, const instruction *i) { return atomic(p, i, true); }
-bool emu_build_red(parser *p, const instruction *i) { return atomic(p, i, false); }
+bool emu_build_atom(parser *p, const instruction *i) {
+    return atomic(p, i, true);
+}
+bool emu_build_red(parser *p, const instruction *i) {
+    return atomic(p, i, false);
+}
 
 static bool small_number(const operand *o, uint64_t most) {
     return o->kind == OPERAND_NUMBER && !o->number.is_float && o->number.value <= most;
@@ -166,8 +189,8 @@ bool emu_build_cp(parser *p, const instruction *i) {
         o->imm = all ? -1 : (int64_t)i->operands[0].number.value;
         return true;
     }
-    if (!(emu_has(i, "shared") || emu_has(i, "shared::cta")) || !emu_has(i, "global") || emu_has(i, "ca") + emu_has(i, "cg") != 1 ||
-        !emu_want(p, i, 3, 4 + emu_has(i, "L2::cache_hint")))
+    if (!(emu_has(i, "shared") || emu_has(i, "shared::cta")) || !emu_has(i, "global") ||
+        emu_has(i, "ca") + emu_has(i, "cg") != 1 || !emu_want(p, i, 3, 4 + emu_has(i, "L2::cache_hint")))
         return emu_bad(p, i, "this form is not supported");
     const operand *size = &i->operands[2];
     if (!small_number(size, 16) || (size->number.value != 4 && size->number.value != 8 && size->number.value != 16) ||
@@ -202,7 +225,8 @@ bool emu_build_cp(parser *p, const instruction *i) {
 static bool matrix(parser *p, const instruction *i, bool store) {
     int n = emu_has(i, "x4") ? 4 : emu_has(i, "x2") ? 2 : emu_has(i, "x1") ? 1 : 0;
     const operand *address = &i->operands[store ? 0 : 1], *v = &i->operands[store ? 1 : 0];
-    if (i->type_count != 1 || !emu_has(i, "sync") || !emu_has(i, "aligned") || !emu_has(i, "m8n8") || n == 0 || !emu_want(p, i, 2, 2))
+    if (i->type_count != 1 || !emu_has(i, "sync") || !emu_has(i, "aligned") || !emu_has(i, "m8n8") || n == 0 ||
+        !emu_want(p, i, 2, 2))
         return emu_bad(p, i, "this form is not supported");
     if (address->kind == OPERAND_ADDRESS && address->symbol && address->symbol->space != SPACE_SHARED)
         return emu_bad(p, i, "the variable is in another state space");
@@ -229,8 +253,12 @@ static bool matrix(parser *p, const instruction *i, bool store) {
     return true;
 }
 
-bool emu_build_ldmatrix(parser *p, const instruction *i) { return matrix(p, i, false); }
-bool emu_build_stmatrix(parser *p, const instruction *i) { return matrix(p, i, true); }
+bool emu_build_ldmatrix(parser *p, const instruction *i) {
+    return matrix(p, i, false);
+}
+bool emu_build_stmatrix(parser *p, const instruction *i) {
+    return matrix(p, i, true);
+}
 
 bool emu_build_movmatrix(parser *p, const instruction *i) {
     int32_t d, a;
@@ -253,13 +281,20 @@ static const struct {
     uint8_t k, nd, na, nb;
     exec_fn *fn;
 } mmas[] = {
-    {"m16n8k16", T_F32, T_F16, T_F16, T_F32, 16, 4, 4, 2, emu_exec_mma_half},   {"m16n8k16", T_F16, T_F16, T_F16, T_F16, 16, 2, 4, 2, emu_exec_mma_half},
-    {"m16n8k16", T_F32, T_BF16, T_BF16, T_F32, 16, 4, 4, 2, emu_exec_mma_half}, {"m16n8k8", T_F32, T_F16, T_F16, T_F32, 8, 4, 2, 1, emu_exec_mma_half},
-    {"m16n8k8", T_F16, T_F16, T_F16, T_F16, 8, 2, 2, 1, emu_exec_mma_half},     {"m16n8k8", T_F32, T_BF16, T_BF16, T_F32, 8, 4, 2, 1, emu_exec_mma_half},
-    {"m16n8k8", T_F32, T_TF32, T_TF32, T_F32, 8, 4, 4, 2, emu_exec_mma_tf32},   {"m16n8k4", T_F32, T_TF32, T_TF32, T_F32, 4, 4, 2, 1, emu_exec_mma_tf32},
-    {"m16n8k32", T_S32, T_S8, T_S8, T_S32, 32, 4, 4, 2, emu_exec_mma_int},      {"m16n8k32", T_S32, T_U8, T_U8, T_S32, 32, 4, 4, 2, emu_exec_mma_int},
-    {"m16n8k32", T_S32, T_S8, T_U8, T_S32, 32, 4, 4, 2, emu_exec_mma_int},      {"m16n8k32", T_S32, T_U8, T_S8, T_S32, 32, 4, 4, 2, emu_exec_mma_int},
-    {"m16n8k16", T_S32, T_S8, T_S8, T_S32, 16, 4, 2, 1, emu_exec_mma_int},      {"m16n8k16", T_S32, T_U8, T_U8, T_S32, 16, 4, 2, 1, emu_exec_mma_int},
+    {"m16n8k16", T_F32, T_F16, T_F16, T_F32, 16, 4, 4, 2, emu_exec_mma_half},
+    {"m16n8k16", T_F16, T_F16, T_F16, T_F16, 16, 2, 4, 2, emu_exec_mma_half},
+    {"m16n8k16", T_F32, T_BF16, T_BF16, T_F32, 16, 4, 4, 2, emu_exec_mma_half},
+    {"m16n8k8", T_F32, T_F16, T_F16, T_F32, 8, 4, 2, 1, emu_exec_mma_half},
+    {"m16n8k8", T_F16, T_F16, T_F16, T_F16, 8, 2, 2, 1, emu_exec_mma_half},
+    {"m16n8k8", T_F32, T_BF16, T_BF16, T_F32, 8, 4, 2, 1, emu_exec_mma_half},
+    {"m16n8k8", T_F32, T_TF32, T_TF32, T_F32, 8, 4, 4, 2, emu_exec_mma_tf32},
+    {"m16n8k4", T_F32, T_TF32, T_TF32, T_F32, 4, 4, 2, 1, emu_exec_mma_tf32},
+    {"m16n8k32", T_S32, T_S8, T_S8, T_S32, 32, 4, 4, 2, emu_exec_mma_int},
+    {"m16n8k32", T_S32, T_U8, T_U8, T_S32, 32, 4, 4, 2, emu_exec_mma_int},
+    {"m16n8k32", T_S32, T_S8, T_U8, T_S32, 32, 4, 4, 2, emu_exec_mma_int},
+    {"m16n8k32", T_S32, T_U8, T_S8, T_S32, 32, 4, 4, 2, emu_exec_mma_int},
+    {"m16n8k16", T_S32, T_S8, T_S8, T_S32, 16, 4, 2, 1, emu_exec_mma_int},
+    {"m16n8k16", T_S32, T_U8, T_U8, T_S32, 16, 4, 2, 1, emu_exec_mma_int},
     {"m8n8k4", T_F64, T_F64, T_F64, T_F64, 4, 2, 1, 1, emu_exec_mma_f64},
 };
 
@@ -280,18 +315,20 @@ bool emu_build_mma(parser *p, const instruction *i) {
         for (int l = 0; l < 2; l++)
             if (i->words[k].length == 3 && memcmp(i->words[k].text, layout[l], 3) == 0 && layouts < 2)
                 order[layouts++] = l;
-    if (!emu_has(i, "sync") || !emu_has(i, "aligned") || i->type_count != 4 || layouts != 2 || order[0] != 0 || order[1] != 1 || !emu_want(p, i, 4, 4))
+    if (!emu_has(i, "sync") || !emu_has(i, "aligned") || i->type_count != 4 || layouts != 2 || order[0] != 0 ||
+        order[1] != 1 || !emu_want(p, i, 4, 4))
         return emu_bad(p, i, "only .row.col with four types is supported");
     for (size_t k = 0; k < sizeof mmas / sizeof *mmas; k++) {
-        if (!emu_has(i, mmas[k].shape) || mmas[k].d != i->types[0] || mmas[k].a != i->types[1] || mmas[k].b != i->types[2] ||
-            mmas[k].c != i->types[3])
+        if (!emu_has(i, mmas[k].shape) || mmas[k].d != i->types[0] || mmas[k].a != i->types[1] ||
+            mmas[k].b != i->types[2] || mmas[k].c != i->types[3])
             continue;
         if (emu_has(i, "satfinite") && mmas[k].fn != emu_exec_mma_int)
             break;
         int32_t r[OPERANDS_MAX];
         memset(r, 0xff, sizeof r);
         char narrow = mmas[k].d == T_F64 ? 'd' : 'w'; /* f32 registers have 32 bits too */
-        if (!fragment(p, &i->operands[0], mmas[k].nd, narrow, true, &r[0]) || !fragment(p, &i->operands[1], mmas[k].na, narrow, false, &r[4]) ||
+        if (!fragment(p, &i->operands[0], mmas[k].nd, narrow, true, &r[0]) ||
+            !fragment(p, &i->operands[1], mmas[k].na, narrow, false, &r[4]) ||
             !fragment(p, &i->operands[2], mmas[k].nb, narrow, false, &r[8]) ||
             !fragment(p, &i->operands[3], mmas[k].nd, mmas[k].c == T_F32 ? 'f' : narrow, false, &r[10]))
             return false;

@@ -4,13 +4,15 @@
 #include "emu/exec.h"
 #include "emu/parse.h"
 
-/* mov.b64 d, {a, b} and {a, b}, d; four elements of 16 bits in two levels; b128 of two 64-bit ones; b32 of two of 16; b16 of two of 8. */
+/* mov.b64 d, {a, b} and {a, b}, d; four elements of 16 bits in two levels; b128 of two 64-bit ones; b32 of two of 16;
+ * b16 of two of 8. */
 static bool build_pack(parser *p, const instruction *i, bool unpack) {
     const operand *vector = &i->operands[unpack ? 0 : 1], *whole = &i->operands[unpack ? 1 : 0];
     const operand *e = &p->element[vector->first];
     int bytes = emu_type_bytes[i->types[0]], n = vector->count;
     int32_t w, s[4];
-    bool ok = (n == 2 && (bytes == 2 || bytes == 4 || bytes == 8 || bytes == 16)) || (n == 4 && (bytes == 8 || bytes == 4));
+    bool ok =
+        (n == 2 && (bytes == 2 || bytes == 4 || bytes == 8 || bytes == 16)) || (n == 4 && (bytes == 8 || bytes == 4));
     if (!ok || (n == 4 && bytes == 4))
         return emu_bad(p, i, "this way of packing is not supported");
     char letter = bytes == 2 ? 'h' : bytes == 4 ? 'w' : bytes == 8 ? 'q' : 'x';
@@ -27,12 +29,17 @@ static bool build_pack(parser *p, const instruction *i, bool unpack) {
         return emu_emit_alu(p, "mov_u64", p->temp, s[0], -1, -1) && emu_emit_alu(p, "mov_u64", w + 2, s[1], -1, -1) &&
                emu_emit_alu(p, "mov_u64", w, p->temp, -1, -1);
     }
-    const char *low = bytes == 8 ? "low_b64" : bytes == 4 ? "low_b32" : "low_b16", *high = bytes == 8 ? "high_b64" : bytes == 4 ? "high_b32" : "high_b16";
+    const char *low = bytes == 8   ? "low_b64"
+                      : bytes == 4 ? "low_b32"
+                                   : "low_b16",
+               *high = bytes == 8   ? "high_b64"
+                       : bytes == 4 ? "high_b32"
+                                    : "high_b16";
     const char *join = bytes == 8 ? "pack_b64" : bytes == 4 ? "pack_b32" : "pack_b16";
     int32_t t = p->temp;
     if (n == 2 && !unpack)
         return emu_emit_alu(p, join, w, s[0], s[1], -1);
-    if (n == 2) 
+    if (n == 2)
         return emu_emit_alu(p, low, s[0], w, -1, -1) && emu_emit_alu(p, high, s[1], w, -1, -1);
     if (!unpack)
         return emu_emit_alu(p, "pack_b32", t, s[0], s[1], -1) && emu_emit_alu(p, "pack_b32", t + 2, s[2], s[3], -1) &&
@@ -47,7 +54,8 @@ bool emu_build_mov(parser *p, const instruction *i) {
         return emu_bad(p, i, "this form is not supported");
     const operand *d = &i->operands[0], *a = &i->operands[1];
     if (d->kind == OPERAND_VECTOR || a->kind == OPERAND_VECTOR)
-        return d->kind == a->kind ? emu_bad(p, i, "only one side may be a vector") : build_pack(p, i, d->kind == OPERAND_VECTOR);
+        return d->kind == a->kind ? emu_bad(p, i, "only one side may be a vector")
+                                  : build_pack(p, i, d->kind == OPERAND_VECTOR);
     ptx_type t = i->types[0];
     char letter = emu_letter(t);
     int32_t to, from;
@@ -66,12 +74,20 @@ bool emu_build_mov(parser *p, const instruction *i) {
         return false;
     if (letter == 'x')
         return emu_emit_alu(p, "mov_u64", to, from, -1, -1) && emu_emit_alu(p, "mov_u64", to + 2, from + 2, -1, -1);
-    return emu_emit_alu(p, letter == 'p' ? "mov_pred" : letter == 'h' ? "mov_u16" : letter == 'w' || letter == 'f' ? "mov_u32" : "mov_u64",
+    return emu_emit_alu(p,
+                        letter == 'p'                    ? "mov_pred"
+                        : letter == 'h'                  ? "mov_u16"
+                        : letter == 'w' || letter == 'f' ? "mov_u32"
+                                                         : "mov_u64",
                         to, from, -1, -1);
 }
 
-static bool is_int(ptx_type t) { return t >= T_U8 && t <= T_S64; }
-static bool is_signed(ptx_type t) { return t >= T_S8 && t <= T_S64; }
+static bool is_int(ptx_type t) {
+    return t >= T_U8 && t <= T_S64;
+}
+static bool is_signed(ptx_type t) {
+    return t >= T_S8 && t <= T_S64;
+}
 
 /* Key of the ALU table for conversions that have a row there. */
 static void fast_key(const instruction *i, char *key, size_t room) {
@@ -105,7 +121,8 @@ bool emu_build_cvt(parser *p, const instruction *i) {
     bool repacks = (d == T_E4M3X2 || d == T_E5M2X2) && s == T_F16X2;
     bool single = emu_type_bytes[d] <= 8 && !packs && !unpacks && !repacks;
     for (int k = 0; k < 2; k++)
-        if (single && (i->types[k] == T_F16X2 || i->types[k] == T_BF16X2 || i->types[k] == T_E4M3X2 || i->types[k] == T_E5M2X2))
+        if (single &&
+            (i->types[k] == T_F16X2 || i->types[k] == T_BF16X2 || i->types[k] == T_E4M3X2 || i->types[k] == T_E5M2X2))
             return emu_bad(p, i, "this conversion is not supported");
     if (s == T_TF32 || (d == T_TF32 && s != T_F32) || !emu_want(p, i, packs ? 3 : 2, packs ? 3 : 2))
         return emu_bad(p, i, "this conversion is not supported");
@@ -139,18 +156,23 @@ bool emu_build_cvt(parser *p, const instruction *i) {
             o->mode = (uint8_t)k;
     bool integral = emu_has(i, "rni") || emu_has(i, "rzi") || emu_has(i, "rmi") || emu_has(i, "rpi");
     o->flags = (uint16_t)((emu_has(i, "sat") ? CVT_SAT : 0) | (emu_has(i, "relu") ? CVT_RELU : 0) |
-                          (emu_has(i, "satfinite") ? CVT_FINITE : 0) | (emu_has(i, "ftz") ? CVT_FTZ : 0) | (integral ? CVT_INTEGRAL : 0));
+                          (emu_has(i, "satfinite") ? CVT_FINITE : 0) | (emu_has(i, "ftz") ? CVT_FTZ : 0) |
+                          (integral ? CVT_INTEGRAL : 0));
     return true;
 }
 
 /* The named state space of an instruction; generic where it names none. */
 static ptx_space space_named(const instruction *i) {
-    return emu_has(i, "global") ? SPACE_GLOBAL : emu_has(i, "shared") || emu_has(i, "shared::cta") ? SPACE_SHARED
-           : emu_has(i, "local") ? SPACE_LOCAL : emu_has(i, "const") ? SPACE_CONST
-           : emu_has(i, "param") || emu_has(i, "param::entry") ? SPACE_PARAM : SPACE_GENERIC;
+    return emu_has(i, "global")                                ? SPACE_GLOBAL
+           : emu_has(i, "shared") || emu_has(i, "shared::cta") ? SPACE_SHARED
+           : emu_has(i, "local")                               ? SPACE_LOCAL
+           : emu_has(i, "const")                               ? SPACE_CONST
+           : emu_has(i, "param") || emu_has(i, "param::entry") ? SPACE_PARAM
+                                                               : SPACE_GENERIC;
 }
 
-/* cvta adds the window of a space to an address, cvta.to takes it away. Global and constant addresses are generic ones. */
+/* cvta adds the window of a space to an address, cvta.to takes it away. Global and constant addresses are generic ones.
+ */
 bool emu_build_cvta(parser *p, const instruction *i) {
     int32_t d, a;
     ptx_space space = space_named(i);
@@ -197,5 +219,6 @@ bool emu_build_zero(parser *p, const instruction *i) {
     int32_t d, zero;
     if (i->operand_count < 1)
         return emu_bad(p, i, "wrong number of operands");
-    return emu_dest(p, &i->operands[0], 'q', &d) && emu_fixed(p, SREG_NONE, 8, 0, &zero) && emu_emit_alu(p, "mov_u64", d, zero, -1, -1);
+    return emu_dest(p, &i->operands[0], 'q', &d) && emu_fixed(p, SREG_NONE, 8, 0, &zero) &&
+           emu_emit_alu(p, "mov_u64", d, zero, -1, -1);
 }

@@ -1,5 +1,5 @@
-/* emu.h: a functional PTX emulator. It runs a kernel's PTX on the CPU, and reports every bad access, race and missed wait it sees.
- * Depends on libc, libm and POSIX threads alone; usable as a library of its own (see README.md). */
+/* emu.h: a functional PTX emulator. It runs a kernel's PTX on the CPU, and reports every bad access, race and missed
+ * wait it sees. Depends on libc, libm and POSIX threads alone; usable as a library of its own (see README.md). */
 #ifndef EMU_EMU_H
 #define EMU_EMU_H
 
@@ -37,9 +37,10 @@ typedef struct emu_kernel {
     int line;            /* of .entry */
 } emu_kernel;
 
-/* Parses and decodes a whole PTX module. `text` need not end with a zero, and is not kept. Everything is checked here: an opcode, modifier or
- * operand that the emulator does not know is an error that names its line and its text. NULL on error, with *e filled (e may be
- * NULL). The module owns its global and constant variables, so two machines see the same ones. */
+/* Parses and decodes a whole PTX module. `text` need not end with a zero, and is not kept. Everything is checked here:
+ * an opcode, modifier or operand that the emulator does not know is an error that names its line and its text. NULL on
+ * error, with *e filled (e may be NULL). The module owns its global and constant variables, so two machines see the
+ * same ones. */
 emu_module *emu_module_parse(const char *text, size_t length, emu_error *e);
 void emu_module_destroy(emu_module *m);
 size_t emu_module_kernel_count(const emu_module *m);
@@ -65,36 +66,39 @@ typedef enum emu_init {
 emu_machine *emu_machine_create(void);
 void emu_machine_destroy(emu_machine *m);
 
-/* Allocates global memory: aligned to 256 bytes, with inaccessible red zones of at least 64 MiB on both sides. The address is one of the host too.
- * Pages exist once touched: a tensor of many gigabytes costs what the kernel reaches. NULL when the address space or memory is out. */
+/* Allocates global memory: aligned to 256 bytes, with inaccessible red zones of at least 64 MiB on both sides. The
+ * address is one of the host too. Pages exist once touched: a tensor of many gigabytes costs what the kernel reaches.
+ * NULL when the address space or memory is out. */
 void *emu_alloc(emu_machine *m, size_t bytes, emu_init init);
-/* Lets kernels access memory of the caller's, which must outlive it here. `defined`: counts as written. false: out of memory or overlap. */
+/* Lets kernels access memory of the caller's, which must outlive it here. `defined`: counts as written. false: out of
+ * memory or overlap. */
 bool emu_adopt(emu_machine *m, void *address, size_t bytes, bool defined);
 /* Ends an allocation or an adoption by its address. false: there is none. */
 bool emu_free(emu_machine *m, void *address);
 /* Marks bytes as written (after the host filled them) or as never written (and poisons them). */
 void emu_mark(emu_machine *m, void *address, size_t bytes, bool defined);
-/* Bytes of the range that were never written; *first (may be NULL) gets the offset of the first of them. Allocations that started as defined have none. */
+/* Bytes of the range that were never written; *first (may be NULL) gets the offset of the first of them. Allocations
+ * that started as defined have none. */
 size_t emu_unwritten(const emu_machine *m, const void *address, size_t bytes, size_t *first);
 
 /* ---- reports ---- */
 
 /* X(enumerator, text) */
-#define EMU_REPORT_LIST(X)                                                                                             \
-    X(EMU_OUT_OF_BOUNDS, "out-of-bounds access")                                                                       \
-    X(EMU_MISALIGNED, "misaligned access")                                                                             \
-    X(EMU_READ_ONLY, "write to read-only memory")                                                                      \
-    X(EMU_UNDEFINED_READ, "read of memory never written")                                                              \
-    X(EMU_ASYNC_READ, "access to the destination of cp.async before its wait")                                         \
-    X(EMU_RACE, "shared-memory race")                                                                                  \
-    X(EMU_GLOBAL_RACE, "global-memory race between blocks")                                                            \
-    X(EMU_DIVERGENT_BARRIER, "divergent barrier")                                                                      \
-    X(EMU_BAD_BARRIER, "wrong barrier number or count")                                                                \
-    X(EMU_BAD_MEMBERS, "wrong member mask")                                                                            \
-    X(EMU_PARTIAL_WARP, "warp-wide instruction by a part of the warp")                                                 \
-    X(EMU_DEADLOCK, "deadlock")                                                                                        \
-    X(EMU_TRAP, "trap")                                                                                                \
-    X(EMU_BAD_BRANCH, "branch index out of range")                                                                     \
+#define EMU_REPORT_LIST(X) \
+    X(EMU_OUT_OF_BOUNDS, "out-of-bounds access") \
+    X(EMU_MISALIGNED, "misaligned access") \
+    X(EMU_READ_ONLY, "write to read-only memory") \
+    X(EMU_UNDEFINED_READ, "read of memory never written") \
+    X(EMU_ASYNC_READ, "access to the destination of cp.async before its wait") \
+    X(EMU_RACE, "shared-memory race") \
+    X(EMU_GLOBAL_RACE, "global-memory race between blocks") \
+    X(EMU_DIVERGENT_BARRIER, "divergent barrier") \
+    X(EMU_BAD_BARRIER, "wrong barrier number or count") \
+    X(EMU_BAD_MEMBERS, "wrong member mask") \
+    X(EMU_PARTIAL_WARP, "warp-wide instruction by a part of the warp") \
+    X(EMU_DEADLOCK, "deadlock") \
+    X(EMU_TRAP, "trap") \
+    X(EMU_BAD_BRANCH, "branch index out of range") \
     X(EMU_STEP_LIMIT, "step limit reached")
 
 typedef enum emu_report_kind {
@@ -120,24 +124,24 @@ const char *emu_report_kind_name(emu_report_kind kind);
 /* ---- launches ---- */
 
 /* X(enumerator, name): what an instruction is counted as */
-#define EMU_CLASS_LIST(X)                                                                                              \
-    X(EMU_CLASS_INT, "integer")                                                                                        \
-    X(EMU_CLASS_F32, "f32")                                                                                            \
-    X(EMU_CLASS_HALF, "f16 and bf16")                                                                                  \
-    X(EMU_CLASS_F64, "f64")                                                                                            \
-    X(EMU_CLASS_SPECIAL, "special function")                                                                           \
-    X(EMU_CLASS_CONVERT, "conversion")                                                                                 \
-    X(EMU_CLASS_MOVE, "move, select and predicate")                                                                    \
-    X(EMU_CLASS_CONTROL, "control")                                                                                    \
-    X(EMU_CLASS_GLOBAL, "global memory")                                                                               \
-    X(EMU_CLASS_SHARED, "shared memory")                                                                               \
-    X(EMU_CLASS_LOCAL, "local memory")                                                                                 \
-    X(EMU_CLASS_PARAM, "parameter and constant memory")                                                                \
-    X(EMU_CLASS_GENERIC, "generic memory")                                                                             \
-    X(EMU_CLASS_ATOMIC, "atomic")                                                                                      \
-    X(EMU_CLASS_ASYNC, "asynchronous copy")                                                                            \
-    X(EMU_CLASS_WARP, "warp collective")                                                                               \
-    X(EMU_CLASS_SYNC, "barrier and fence")                                                                             \
+#define EMU_CLASS_LIST(X) \
+    X(EMU_CLASS_INT, "integer") \
+    X(EMU_CLASS_F32, "f32") \
+    X(EMU_CLASS_HALF, "f16 and bf16") \
+    X(EMU_CLASS_F64, "f64") \
+    X(EMU_CLASS_SPECIAL, "special function") \
+    X(EMU_CLASS_CONVERT, "conversion") \
+    X(EMU_CLASS_MOVE, "move, select and predicate") \
+    X(EMU_CLASS_CONTROL, "control") \
+    X(EMU_CLASS_GLOBAL, "global memory") \
+    X(EMU_CLASS_SHARED, "shared memory") \
+    X(EMU_CLASS_LOCAL, "local memory") \
+    X(EMU_CLASS_PARAM, "parameter and constant memory") \
+    X(EMU_CLASS_GENERIC, "generic memory") \
+    X(EMU_CLASS_ATOMIC, "atomic") \
+    X(EMU_CLASS_ASYNC, "asynchronous copy") \
+    X(EMU_CLASS_WARP, "warp collective") \
+    X(EMU_CLASS_SYNC, "barrier and fence") \
     X(EMU_CLASS_MATRIX, "matrix")
 
 typedef enum emu_class {
@@ -150,8 +154,8 @@ typedef enum emu_class {
 const char *emu_class_name(emu_class c);
 
 typedef struct emu_counters {
-    uint64_t warp_instructions[EMU_CLASSES];   /* as a warp scheduler issues them; those with no active lane count too */
-    uint64_t thread_instructions[EMU_CLASSES]; /* lanes that executed them */
+    uint64_t warp_instructions[EMU_CLASSES]; /* as a warp scheduler issues them; those with no active lane count too */
+    uint64_t thread_instructions[EMU_CLASSES];            /* lanes that executed them */
     uint64_t global_sectors_read, global_sectors_written; /* of 32 bytes, distinct within an instruction */
     uint64_t shared_wavefronts;                           /* passes over the 32 banks of 4 bytes */
     uint64_t shared_conflicts;                            /* of them, those that only bank conflicts cost */
@@ -165,8 +169,9 @@ enum {
     EMU_CHECK_UNDEFINED = 1, /* reads of memory never written: global, shared, local */
     EMU_CHECK_RACES = 2,     /* shared memory */
     EMU_CHECK_COUNT = 4,     /* sectors and wavefronts (a cost, no check) */
-    EMU_CHECK_GLOBAL_RACES = 8, /* two blocks touch the same bytes, one of them writes; atomics excepted. Not part of EMU_CHECK_ALL:
-                                 * kernels that hand data over by flags are reported. Costs 8 bytes for each 4 touched. */
+    EMU_CHECK_GLOBAL_RACES =
+        8, /* two blocks touch the same bytes, one of them writes; atomics excepted. Not part of EMU_CHECK_ALL:
+            * kernels that hand data over by flags are reported. Costs 8 bytes for each 4 touched. */
     EMU_CHECK_ALL = 7,
     EMU_CHECK_BOUNDS = 0 /* bounds and alignment are always checked */
 };
@@ -177,12 +182,12 @@ typedef enum emu_async {
 } emu_async;
 
 typedef struct emu_options {
-    uint64_t seed;        /* of the order and the time slices of warps; 0: warps in order, each until it must wait */
-    int threads;          /* of the host; 0: one a core */
-    unsigned checks;      /* EMU_CHECK_ bits */
+    uint64_t seed;   /* of the order and the time slices of warps; 0: warps in order, each until it must wait */
+    int threads;     /* of the host; 0: one a core */
+    unsigned checks; /* EMU_CHECK_ bits */
     emu_async async;
-    uint64_t step_limit;  /* warp instructions a block; 0: 2^32 */
-    size_t report_limit;  /* distinct (kind, line); 0: 100 */
+    uint64_t step_limit;    /* warp instructions a block; 0: 2^32 */
+    size_t report_limit;    /* distinct (kind, line); 0: 100 */
     const uint64_t *blocks; /* run these blocks alone (x + X * (y + Y * z)), in this order; NULL: all */
     size_t block_count;
 } emu_options;
@@ -195,9 +200,10 @@ typedef struct emu_result {
     emu_counters counters;
 } emu_result;
 
-/* Runs a kernel to its end. `params`: the parameter block, laid out as emu_kernel says. Blocks run on several host threads; within a block
- * warps take turns. Returns false where the launch itself is wrong (sizes, memory), with *e filled and *r empty; faults of the kernel are reports
- * in *r, and the return value is true. The caller frees *r. Launches that share no machine and no module variables may run concurrently. */
+/* Runs a kernel to its end. `params`: the parameter block, laid out as emu_kernel says. Blocks run on several host
+ * threads; within a block warps take turns. Returns false where the launch itself is wrong (sizes, memory), with *e
+ * filled and *r empty; faults of the kernel are reports in *r, and the return value is true. The caller frees *r.
+ * Launches that share no machine and no module variables may run concurrently. */
 bool emu_launch(emu_machine *machine, const emu_module *module, const emu_kernel *kernel, const uint32_t grid[3],
                 const uint32_t block[3], size_t dynamic_shared, const void *params, size_t param_bytes,
                 const emu_options *options, emu_result *r, emu_error *e);

@@ -1,4 +1,5 @@
-/* exec_atom.c: atomics and reductions on global and shared memory, lane after lane. Blocks on other host threads are kept out by locks. */
+/* exec_atom.c: atomics and reductions on global and shared memory, lane after lane. Blocks on other host threads are
+ * kept out by locks. */
 #include <string.h>
 
 #include "emu/exec.h"
@@ -29,23 +30,35 @@ static uint64_t combine(const op *o, uint64_t old, uint64_t b, uint64_t c) {
     }
     bool less = t == T_S32 ? (int32_t)b < (int32_t)old : t == T_S64 ? (int64_t)b < (int64_t)old : b < old;
     switch (o->mode) {
-    case ATOM_ADD: return old + b;
-    case ATOM_MIN: return less ? b : old;
-    case ATOM_MAX: return less ? old : b;
-    case ATOM_INC: return old >= b ? 0 : old + 1;
-    case ATOM_DEC: return old == 0 || old > b ? b : old - 1;
-    case ATOM_AND: return old & b;
-    case ATOM_OR: return old | b;
-    case ATOM_XOR: return old ^ b;
-    case ATOM_CAS: return old == b ? c : old;
-    default: return b;
+    case ATOM_ADD:
+        return old + b;
+    case ATOM_MIN:
+        return less ? b : old;
+    case ATOM_MAX:
+        return less ? old : b;
+    case ATOM_INC:
+        return old >= b ? 0 : old + 1;
+    case ATOM_DEC:
+        return old == 0 || old > b ? b : old - 1;
+    case ATOM_AND:
+        return old & b;
+    case ATOM_OR:
+        return old | b;
+    case ATOM_XOR:
+        return old ^ b;
+    case ATOM_CAS:
+        return old == b ? c : old;
+    default:
+        return b;
     }
 }
 
 static uint64_t get(const warp *w, int32_t slot, uint32_t bytes, uint32_t lane) {
     if (slot < 0)
         return 0;
-    return bytes == 8 ? REG(w, const reg64, slot)[lane] : bytes == 2 ? REG(w, const reg32, slot)[lane] & 0xffff : REG(w, const reg32, slot)[lane];
+    return bytes == 8   ? REG(w, const reg64, slot)[lane]
+           : bytes == 2 ? REG(w, const reg32, slot)[lane] & 0xffff
+                        : REG(w, const reg32, slot)[lane];
 }
 
 void emu_exec_atom(warp *w, const op *o, uint32_t mask) {
@@ -65,7 +78,8 @@ void emu_exec_atom(warp *w, const op *o, uint32_t mask) {
                 pthread_mutex_lock(lock);
             for (uint32_t k = 0; k < o->count; k++) {
                 memcpy(&olds[k], a.host[i] + k * o->bytes, o->bytes);
-                uint64_t r = combine(o, olds[k], get(w, o->r[2 + k], o->bytes, i), o->count == 1 ? get(w, o->r[3], o->bytes, i) : 0);
+                uint64_t r = combine(o, olds[k], get(w, o->r[2 + k], o->bytes, i),
+                                     o->count == 1 ? get(w, o->r[3], o->bytes, i) : 0);
                 if (o->bytes == 4)
                     memcpy(a.host[i] + k * 4, &r, 4);
                 else if (o->bytes == 8)

@@ -1,5 +1,5 @@
-/* exec_cvt.c: conversions of any type to any, one lane at a time. Every source is exact in long double (64 bits of mantissa or more);
- * the result is rounded once, by a rule that serves all formats: digits, least exponent, mode. */
+/* exec_cvt.c: conversions of any type to any, one lane at a time. Every source is exact in long double (64 bits of
+ * mantissa or more); the result is rounded once, by a rule that serves all formats: digits, least exponent, mode. */
 #include "emu/exec.h"
 
 #include <math.h>
@@ -10,15 +10,21 @@ _Static_assert(sizeof(long double) > 8, "u64 is exact in long double");
 
 static long double round_integral(long double q, int mode) {
     switch (mode) {
-    case ROUND_ZERO: return truncl(q);
-    case ROUND_DOWN: return floorl(q);
-    case ROUND_UP: return ceill(q);
-    case ROUND_AWAY: return roundl(q);
-    default: return rintl(q); /* the process rounds to nearest even */
+    case ROUND_ZERO:
+        return truncl(q);
+    case ROUND_DOWN:
+        return floorl(q);
+    case ROUND_UP:
+        return ceill(q);
+    case ROUND_AWAY:
+        return roundl(q);
+    default:
+        return rintl(q); /* the process rounds to nearest even */
     }
 }
 
-/* x to `digits` bits of mantissa, and to multiples of 2^(least - digits + 1) below 2^least. Overflow is the caller's. */
+/* x to `digits` bits of mantissa, and to multiples of 2^(least - digits + 1) below 2^least. Overflow is the caller's.
+ */
 static long double round_long(long double x, int digits, int least, int mode) {
     if (x == 0 || !isfinite(x))
         return x;
@@ -34,18 +40,30 @@ double emu_round_to(double x, int digits, int least_exponent, int mode) {
 
 static long double decode(ptx_type t, uint64_t raw) {
     switch (t) {
-    case T_U8: return (long double)(uint8_t)raw;
-    case T_S8: return (long double)(int8_t)raw;
-    case T_U16: return (long double)(uint16_t)raw;
-    case T_S16: return (long double)(int16_t)raw;
-    case T_U32: return (long double)(uint32_t)raw;
-    case T_S32: return (long double)(int32_t)raw;
-    case T_U64: return (long double)raw;
-    case T_S64: return (long double)(int64_t)raw;
-    case T_F16: return (long double)f32_of_f16((uint32_t)raw & 0xffff);
-    case T_BF16: return (long double)f32_of_bf16((uint32_t)raw & 0xffff);
-    case T_F64: return (long double)f64_bits(raw);
-    default: return (long double)f32_bits((uint32_t)raw);
+    case T_U8:
+        return (long double)(uint8_t)raw;
+    case T_S8:
+        return (long double)(int8_t)raw;
+    case T_U16:
+        return (long double)(uint16_t)raw;
+    case T_S16:
+        return (long double)(int16_t)raw;
+    case T_U32:
+        return (long double)(uint32_t)raw;
+    case T_S32:
+        return (long double)(int32_t)raw;
+    case T_U64:
+        return (long double)raw;
+    case T_S64:
+        return (long double)(int64_t)raw;
+    case T_F16:
+        return (long double)f32_of_f16((uint32_t)raw & 0xffff);
+    case T_BF16:
+        return (long double)f32_of_bf16((uint32_t)raw & 0xffff);
+    case T_F64:
+        return (long double)f64_bits(raw);
+    default:
+        return (long double)f32_bits((uint32_t)raw);
     }
 }
 
@@ -65,13 +83,22 @@ typedef struct format {
 
 static format format_of(ptx_type t) {
     switch (t) {
-    case T_F16: case T_F16X2: return (format){11, -14, 15, true};
-    case T_BF16: case T_BF16X2: return (format){8, -126, 127, true};
-    case T_TF32: return (format){11, -126, 127, true};
-    case T_E4M3X2: return (format){4, -6, 8, false};
-    case T_E5M2X2: return (format){3, -14, 15, true};
-    case T_F64: return (format){53, -1022, 1023, true};
-    default: return (format){24, -126, 127, true};
+    case T_F16:
+    case T_F16X2:
+        return (format){11, -14, 15, true};
+    case T_BF16:
+    case T_BF16X2:
+        return (format){8, -126, 127, true};
+    case T_TF32:
+        return (format){11, -126, 127, true};
+    case T_E4M3X2:
+        return (format){4, -6, 8, false};
+    case T_E5M2X2:
+        return (format){3, -14, 15, true};
+    case T_F64:
+        return (format){53, -1022, 1023, true};
+    default:
+        return (format){24, -126, 127, true};
     }
 }
 
@@ -79,7 +106,8 @@ static long double largest(ptx_type t, format f) {
     return t == T_E4M3X2 ? 448 : ldexpl(2 - ldexpl(1, 1 - f.digits), f.top);
 }
 
-/* Rounds to a floating type and treats overflow: infinity, or the largest number if the mode points inward or .satfinite says so. */
+/* Rounds to a floating type and treats overflow: infinity, or the largest number if the mode points inward or
+ * .satfinite says so. */
 static long double to_format(long double x, ptx_type t, int mode, unsigned flags) {
     format f = format_of(t);
     if (flags & CVT_RELU)
@@ -113,10 +141,14 @@ static uint32_t encode_f8(ptx_type t, long double x) {
 
 static uint64_t encode(ptx_type t, long double x) {
     switch (t) {
-    case T_F16: return f16_of_f32((float)x);
-    case T_BF16: return bf16_of_f32((float)x);
-    case T_F64: return bits_f64((double)x);
-    default: return isnan(x) ? 0x7fffffff : bits_f32((float)x);
+    case T_F16:
+        return f16_of_f32((float)x);
+    case T_BF16:
+        return bf16_of_f32((float)x);
+    case T_F64:
+        return bits_f64((double)x);
+    default:
+        return isnan(x) ? 0x7fffffff : bits_f32((float)x);
     }
 }
 
@@ -141,8 +173,12 @@ static uint64_t integer_to_integer(uint64_t raw, ptx_type t, ptx_type from, bool
     return t >= T_S8 && t <= T_S64 ? (uint64_t)((int64_t)(v << shift) >> shift) : v << shift >> shift;
 }
 
-static bool is_integer(ptx_type t) { return t >= T_U8 && t <= T_S64; }
-static float flushed(float x) { return fabsf(x) < 0x1p-126f ? copysignf(0, x) : x; }
+static bool is_integer(ptx_type t) {
+    return t >= T_U8 && t <= T_S64;
+}
+static float flushed(float x) {
+    return fabsf(x) < 0x1p-126f ? copysignf(0, x) : x;
+}
 
 static uint64_t convert(const op *o, uint64_t raw, uint64_t second) {
     ptx_type d = (ptx_type)o->type, s = (ptx_type)o->type2;
@@ -172,7 +208,8 @@ static uint64_t convert(const op *o, uint64_t raw, uint64_t second) {
     }
     if (d == T_F16X2 || d == T_BF16X2) {
         ptx_type one = d == T_F16X2 ? T_F16 : T_BF16;
-        return encode(one, to_format(x, d, o->mode, flags)) << 16 | encode(one, to_format(decode(T_F32, second), d, o->mode, flags));
+        return encode(one, to_format(x, d, o->mode, flags)) << 16 |
+               encode(one, to_format(decode(T_F32, second), d, o->mode, flags));
     }
     if (flags & CVT_INTEGRAL) /* a float of integral value; the sign of a zero is kept */
         x = isfinite(x) ? copysignl(round_integral(x, o->mode), x) : x;

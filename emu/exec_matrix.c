@@ -1,5 +1,5 @@
-/* exec_matrix.c: ldmatrix and stmatrix: 8x8 matrices of 16-bit elements; lane 8 m + r gives the address of row r of matrix m.
- * Lane i holds row i / 4, elements 2 (i % 4) and the next; with .trans column and row change places. */
+/* exec_matrix.c: ldmatrix and stmatrix: 8x8 matrices of 16-bit elements; lane 8 m + r gives the address of row r of
+ * matrix m. Lane i holds row i / 4, elements 2 (i % 4) and the next; with .trans column and row change places. */
 #include <string.h>
 
 #include "emu/exec.h"
@@ -27,7 +27,8 @@ void emu_exec_ldmatrix(warp *w, const op *o, uint32_t mask) {
         reg32 *d = REG(w, reg32, o->r[k]);
         FOR_LANES(i, mask) {
             uint32_t r = i / 4, c = i % 4 * 2;
-            d[i] = o->flags & FLAG_TRANS ? m[k][c][r] | (uint32_t)m[k][c + 1][r] << 16 : m[k][r][c] | (uint32_t)m[k][r][c + 1] << 16;
+            d[i] = o->flags & FLAG_TRANS ? m[k][c][r] | (uint32_t)m[k][c + 1][r] << 16
+                                         : m[k][r][c] | (uint32_t)m[k][r][c + 1] << 16;
         }
     }
 }

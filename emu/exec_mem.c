@@ -1,4 +1,5 @@
-/* exec_mem.c: loads, stores, and address windows. Registers take part lane by lane; a bad access reads poison and writes nothing. */
+/* exec_mem.c: loads, stores, and address windows. Registers take part lane by lane; a bad access reads poison and
+ * writes nothing. */
 #include <string.h>
 #include <time.h>
 
@@ -96,7 +97,8 @@ void emu_exec_store(warp *w, const op *o, uint32_t mask) {
     }
 }
 
-/* Parameters of functions: r[8] source, r[9] destination addresses in local memory, imm bytes; definedness goes along. */
+/* Parameters of functions: r[8] source, r[9] destination addresses in local memory, imm bytes; definedness goes along.
+ */
 void emu_exec_copy_local(warp *w, const op *o, uint32_t mask) {
     for (uint32_t done = 0, n; done < (uint32_t)o->imm; done += n) {
         uint64_t from[LANES], to[LANES];
@@ -115,7 +117,10 @@ void emu_exec_copy_local(warp *w, const op *o, uint32_t mask) {
 }
 
 static uint64_t window_of(uint32_t space) {
-    return space == SPACE_SHARED ? WINDOW_SHARED : space == SPACE_LOCAL ? WINDOW_LOCAL : space == SPACE_PARAM ? WINDOW_PARAM : 0;
+    return space == SPACE_SHARED  ? WINDOW_SHARED
+           : space == SPACE_LOCAL ? WINDOW_LOCAL
+           : space == SPACE_PARAM ? WINDOW_PARAM
+                                  : 0;
 }
 
 void emu_exec_window(warp *w, const op *o, uint32_t mask) {

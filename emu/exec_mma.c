@@ -1,7 +1,8 @@
-/* exec_mma.c: mma.sync m16n8: d = a b + c, a [16][k] in rows, b [k][8] in columns. With g = lane / 4 and t = lane % 4, register by
- * register (PTX ISA, "Matrix Fragments"):  c: (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1);
- * 16-bit a: (g, 2t..), (g+8, 2t..), (g, 2t+8..), (g+8, 2t+8..), b: (2t.., g), (2t+8.., g);  tf32 a: (g, t), (g+8, t), (g, t+4),
- * (g+8, t+4), b: (t, g), (t+4, g);  8-bit: as 16-bit with four elements a register. Sums are taken in float, in order of k. */
+/* exec_mma.c: mma.sync m16n8: d = a b + c, a [16][k] in rows, b [k][8] in columns. With g = lane / 4 and t = lane % 4,
+ * register by register (PTX ISA, "Matrix Fragments"):  c: (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1); 16-bit a: (g,
+ * 2t..), (g+8, 2t..), (g, 2t+8..), (g+8, 2t+8..), b: (2t.., g), (2t+8.., g);  tf32 a: (g, t), (g+8, t), (g, t+4), (g+8,
+ * t+4), b: (t, g), (t+4, g);  8-bit: as 16-bit with four elements a register. Sums are taken in float, in order of k.
+ */
 #include <string.h>
 
 #include "emu/exec.h"
@@ -17,8 +18,9 @@ static void load_c(const warp *w, const op *o, float c[16][8]) {
     for (uint32_t i = 0; i < LANES; i++)
         for (uint32_t e = 0; e < 4; e++) {
             uint32_t row = i / 4 + 8 * (e / 2), column = i % 4 * 2 + e % 2;
-            c[row][column] = o->type == T_F16 ? f32_of_f16(REG(w, const reg32, o->r[10 + e / 2])[i] >> 16 * (e % 2) & 0xffff)
-                                              : REG(w, const regf32, o->r[10 + e])[i];
+            c[row][column] = o->type == T_F16
+                                 ? f32_of_f16(REG(w, const reg32, o->r[10 + e / 2])[i] >> 16 * (e % 2) & 0xffff)
+                                 : REG(w, const regf32, o->r[10 + e])[i];
         }
 }
 
@@ -39,9 +41,11 @@ static void store_d(warp *w, const op *o, float d[16][8], uint32_t mask) {
 typedef float row8 __attribute__((vector_size(32), aligned(4), may_alias));
 
 /* Four rows at a time: four sums in registers, each b row read once for them. */
-static inline __attribute__((always_inline)) void multiply_rows(const float *a, const float (*b)[8], float c[16][8], uint32_t k) {
+static inline __attribute__((always_inline)) void multiply_rows(const float *a, const float (*b)[8], float c[16][8],
+                                                                uint32_t k) {
     for (uint32_t i = 0; i < 16; i += 4) {
-        row8 s0 = *(const row8 *)c[i], s1 = *(const row8 *)c[i + 1], s2 = *(const row8 *)c[i + 2], s3 = *(const row8 *)c[i + 3];
+        row8 s0 = *(const row8 *)c[i], s1 = *(const row8 *)c[i + 1], s2 = *(const row8 *)c[i + 2],
+             s3 = *(const row8 *)c[i + 3];
         const float *a0 = &a[i * k], *a1 = a0 + k, *a2 = a1 + k, *a3 = a2 + k;
         for (uint32_t x = 0; x < k; x++) {
             row8 v = *(const row8 *)b[x];
@@ -55,7 +59,8 @@ static inline __attribute__((always_inline)) void multiply_rows(const float *a, 
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) static void multiply_avx2(const float *a, const float (*b)[8], float c[16][8], uint32_t k) {
+__attribute__((target("avx2"))) static void multiply_avx2(const float *a, const float (*b)[8], float c[16][8],
+                                                          uint32_t k) {
     multiply_rows(a, b, c, k);
 }
 #endif
@@ -100,7 +105,8 @@ void emu_exec_mma_tf32(warp *w, const op *o, uint32_t mask) {
     uint32_t k = o->count;
     for (uint32_t r = 0; r < k / 2; r++) /* the low 13 bits of tf32 are not read */
         for (uint32_t i = 0; i < LANES; i++)
-            a[(i / 4 + 8 * (r & 1)) * k + i % 4 + 4 * (r >> 1)] = f32_bits(REG(w, const reg32, o->r[4 + r])[i] & 0xffffe000);
+            a[(i / 4 + 8 * (r & 1)) * k + i % 4 + 4 * (r >> 1)] =
+                f32_bits(REG(w, const reg32, o->r[4 + r])[i] & 0xffffe000);
     for (uint32_t r = 0; r < k / 4; r++)
         for (uint32_t i = 0; i < LANES; i++)
             b[i % 4 + 4 * r][i / 4] = f32_bits(REG(w, const reg32, o->r[8 + r])[i] & 0xffffe000);

@@ -4,15 +4,18 @@
 #include "emu/exec.h"
 #include "emu/half.h"
 
-/* shfl: lane j is up (i - b), down (i + b), bfly (i ^ b) or idx (b); segments by the mask of c, bounds by its low bits. */
+/* shfl: lane j is up (i - b), down (i + b), bfly (i ^ b) or idx (b); segments by the mask of c, bounds by its low bits.
+ */
 void emu_exec_shfl(warp *w, const op *o, uint32_t mask) {
     const reg32 *a = REG(w, const reg32, o->r[1]), *b = REG(w, const reg32, o->r[2]), *c = REG(w, const reg32, o->r[3]);
     uint32_t result[LANES], valid = 0;
     FOR_LANES(i, mask) {
         uint32_t by = b[i] & 31, clamp = c[i] & 31, segment = c[i] >> 8 & 31, least = i & segment;
         uint32_t most = least | (clamp & ~segment);
-        int32_t j = o->mode == SHFL_UP ? (int32_t)i - (int32_t)by : o->mode == SHFL_DOWN ? (int32_t)(i + by)
-                    : o->mode == SHFL_BFLY ? (int32_t)(i ^ by) : (int32_t)(least | (by & ~segment));
+        int32_t j = o->mode == SHFL_UP     ? (int32_t)i - (int32_t)by
+                    : o->mode == SHFL_DOWN ? (int32_t)(i + by)
+                    : o->mode == SHFL_BFLY ? (int32_t)(i ^ by)
+                                           : (int32_t)(least | (by & ~segment));
         bool in = o->mode == SHFL_UP ? j >= (int32_t)most : j <= (int32_t)most;
         uint32_t from = in ? (uint32_t)j & 31 : i;
         if (in)
@@ -75,17 +78,30 @@ void emu_exec_redux(warp *w, const op *o, uint32_t mask) {
         if (o->type == T_F32) {
             float p = f32_bits(r), q = f32_bits(x);
             bool nan = o->flags & 2;
-            r = bits_f32(o->mode == ATOM_MIN ? (nan ? f32_min_nan(p, q) : f32_min(p, q)) : (nan ? f32_max_nan(p, q) : f32_max(p, q)));
+            r = bits_f32(o->mode == ATOM_MIN ? (nan ? f32_min_nan(p, q) : f32_min(p, q))
+                                             : (nan ? f32_max_nan(p, q) : f32_max(p, q)));
             continue;
         }
         bool less = o->type == T_S32 ? (int32_t)x < (int32_t)r : x < r;
         switch (o->mode) {
-        case ATOM_ADD: r += x; break;
-        case ATOM_MIN: r = less ? x : r; break;
-        case ATOM_MAX: r = less ? r : x; break;
-        case ATOM_AND: r &= x; break;
-        case ATOM_OR: r |= x; break;
-        default: r ^= x; break;
+        case ATOM_ADD:
+            r += x;
+            break;
+        case ATOM_MIN:
+            r = less ? x : r;
+            break;
+        case ATOM_MAX:
+            r = less ? r : x;
+            break;
+        case ATOM_AND:
+            r &= x;
+            break;
+        case ATOM_OR:
+            r |= x;
+            break;
+        default:
+            r ^= x;
+            break;
         }
     }
     reg32 *d = REG(w, reg32, o->r[0]);

@@ -1,18 +1,19 @@
-/* forms.c: every opcode that the emulator knows: who builds it, its types, the modifiers that choose its executor (in the order of
- * the executor's key), and the modifiers accepted as hints or read by the builder. All else is an error. */
+/* forms.c: every opcode that the emulator knows: who builds it, its types, the modifiers that choose its executor (in
+ * the order of the executor's key), and the modifiers accepted as hints or read by the builder. All else is an error.
+ */
 #include "emu/parse.h"
 
 #include <string.h>
 
-#define INTS "u16 s16 u32 s32 u64 s64"
+#define INTS   "u16 s16 u32 s32 u64 s64"
 #define HALVES "f16 f16x2 bf16 bf16x2"
-#define BITS "b16 b32 b64"
-#define ALL "u8 s8 b8 " INTS " " BITS " f16 f16x2 bf16 bf16x2 f32 f64"
+#define BITS   "b16 b32 b64"
+#define ALL    "u8 s8 b8 " INTS " " BITS " f16 f16x2 bf16 bf16x2 f32 f64"
 #define CACHE                                                                                                          \
     "ca cg cs lu cv wb wt cop L1::evict_normal L1::evict_unchanged L1::evict_first L1::evict_last L1::no_allocate "    \
     "L2::64B L2::128B L2::256B L2::cache_hint L2::evict_normal L2::evict_first L2::evict_last"
 #define SPACES "global shared shared::cta local const param param::entry param::func"
-#define ORDER "weak volatile relaxed acquire release acq_rel sc cta cluster gpu sys mmio"
+#define ORDER  "weak volatile relaxed acquire release acq_rel sc cta cluster gpu sys mmio"
 
 static const form forms[] = {
     {"add", emu_build_alu, EMU_CLASS_INT, INTS " f32 f64 f32x2 " HALVES, "cc sat rz rm rp", "rn ftz"},
@@ -69,8 +70,8 @@ static const form forms[] = {
     {"selp", emu_build_selp, EMU_CLASS_MOVE, BITS " " INTS " f32 f64 f16 bf16", "", ""},
     {"slct", emu_build_slct, EMU_CLASS_MOVE, BITS " " INTS " f32 f64", "", "ftz"},
     {"mov", emu_build_mov, EMU_CLASS_MOVE, ALL " b128 pred", "", ""},
-    {"cvt", emu_build_cvt, EMU_CLASS_CONVERT, "u8 s8 " INTS " f32 f64 tf32 e4m3x2 e5m2x2 " HALVES, "rn rz rm rp rna rni rzi rmi rpi relu satfinite",
-     "ftz sat"},
+    {"cvt", emu_build_cvt, EMU_CLASS_CONVERT, "u8 s8 " INTS " f32 f64 tf32 e4m3x2 e5m2x2 " HALVES,
+     "rn rz rm rp rna rni rzi rmi rpi relu satfinite", "ftz sat"},
     {"cvta", emu_build_cvta, EMU_CLASS_MOVE, "u32 u64", "", "to " SPACES},
     {"isspacep", emu_build_isspacep, EMU_CLASS_MOVE, "", "", SPACES},
     {"ld", emu_build_load, EMU_CLASS_GENERIC, ALL " b128", "", SPACES " nc v2 v4 v8 unified " ORDER " " CACHE},
@@ -84,11 +85,14 @@ static const form forms[] = {
     {"prefetchu", emu_build_prefetch, EMU_CLASS_GLOBAL, "", "", "L1"},
     {"discard", emu_build_prefetch, EMU_CLASS_GLOBAL, "", "", "global L2"},
     {"applypriority", emu_build_prefetch, EMU_CLASS_GLOBAL, "", "", "global L2::evict_normal"},
-    {"createpolicy", emu_build_zero, EMU_CLASS_MOVE, "b64",  "", "fractional range global L2::evict_last L2::evict_normal L2::evict_first L2::evict_unchanged"},
+    {"createpolicy", emu_build_zero, EMU_CLASS_MOVE, "b64", "",
+     "fractional range global L2::evict_last L2::evict_normal L2::evict_first L2::evict_unchanged"},
     {"cp", emu_build_cp, EMU_CLASS_ASYNC, "", "",
      "async ca cg shared shared::cta global commit_group wait_group wait_all L2::64B L2::128B L2::256B L2::cache_hint"},
-    {"ldmatrix", emu_build_ldmatrix, EMU_CLASS_SHARED, "b16", "", "sync aligned m8n8 x1 x2 x4 trans shared shared::cta"},
-    {"stmatrix", emu_build_stmatrix, EMU_CLASS_SHARED, "b16", "", "sync aligned m8n8 x1 x2 x4 trans shared shared::cta"},
+    {"ldmatrix", emu_build_ldmatrix, EMU_CLASS_SHARED, "b16", "",
+     "sync aligned m8n8 x1 x2 x4 trans shared shared::cta"},
+    {"stmatrix", emu_build_stmatrix, EMU_CLASS_SHARED, "b16", "",
+     "sync aligned m8n8 x1 x2 x4 trans shared shared::cta"},
     {"movmatrix", emu_build_movmatrix, EMU_CLASS_WARP, "b16", "", "sync aligned m8n8 trans"},
     {"mma", emu_build_mma, EMU_CLASS_MATRIX, "f16 bf16 tf32 f32 f64 s8 u8 s32", "",
      "sync aligned m16n8k16 m16n8k8 m16n8k4 m16n8k32 m8n8k16 m8n8k4 row col satfinite"},
@@ -103,7 +107,8 @@ static const form forms[] = {
     {"barrier", emu_build_bar, EMU_CLASS_SYNC, "u32 pred", "", "sync arrive red aligned cta popc and or"},
     {"membar", emu_build_membar, EMU_CLASS_SYNC, "", "", "cta gl sys"},
     {"fence", emu_build_membar, EMU_CLASS_SYNC, "", "",
-     "sc acq_rel acquire release cta cluster gpu sys proxy async async::generic alias global shared::cta shared::cluster mbarrier_init "
+     "sc acq_rel acquire release cta cluster gpu sys proxy async async::generic alias global shared::cta "
+     "shared::cluster mbarrier_init "
      "sync_restrict::shared::cta sync_restrict::shared::cluster"},
     {"nanosleep", emu_build_nop, EMU_CLASS_CONTROL, "u32", "", ""},
     {"pmevent", emu_build_nop, EMU_CLASS_CONTROL, "", "", "mask"},
@@ -124,7 +129,9 @@ const form *emu_form_find(const char *name, size_t length) {
     return NULL;
 }
 
-const char *emu_opcode_name(size_t index) { return index < sizeof forms / sizeof *forms ? forms[index].name : NULL; }
+const char *emu_opcode_name(size_t index) {
+    return index < sizeof forms / sizeof *forms ? forms[index].name : NULL;
+}
 
 const char *emu_opcode_modifiers(size_t index) {
     static _Thread_local char text[1024];

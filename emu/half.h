@@ -1,5 +1,6 @@
-/* half.h: f16 and bf16 as bits, converted by integer arithmetic that vectorises. Rounding is to nearest even unless named.
- * Widening is exact; float and double hold every sum and product of two halves well enough for one correct rounding. */
+/* half.h: f16 and bf16 as bits, converted by integer arithmetic that vectorises. Rounding is to nearest even unless
+ * named. Widening is exact; float and double hold every sum and product of two halves well enough for one correct
+ * rounding. */
 #ifndef EMU_HALF_H
 #define EMU_HALF_H
 
@@ -28,7 +29,9 @@ static inline double f64_bits(uint64_t u) {
     return x;
 }
 
-static inline float f32_of_bf16(uint32_t h) { return f32_bits(h << 16); }
+static inline float f32_of_bf16(uint32_t h) {
+    return f32_bits(h << 16);
+}
 
 /* sign | exponent + 112 | mantissa << 13; subnormals by subtracting 2^-14 from a number of exponent -14. */
 static inline float f32_of_f16(uint32_t h) {
@@ -94,8 +97,12 @@ static inline float f32_max(float a, float b) {
     r = b != b ? a : r;
     return a != a ? b : r;
 }
-static inline float f32_min_nan(float a, float b) { return a != a || b != b ? f32_bits(0x7fffffff) : f32_min(a, b); }
-static inline float f32_max_nan(float a, float b) { return a != a || b != b ? f32_bits(0x7fffffff) : f32_max(a, b); }
+static inline float f32_min_nan(float a, float b) {
+    return a != a || b != b ? f32_bits(0x7fffffff) : f32_min(a, b);
+}
+static inline float f32_max_nan(float a, float b) {
+    return a != a || b != b ? f32_bits(0x7fffffff) : f32_max(a, b);
+}
 static inline double f64_min(double a, double b) {
     double r = a < b ? a : b;
     r = a == b ? f64_bits(bits_f64(a) | bits_f64(b)) : r;

@@ -6,7 +6,9 @@
 
 #include "emu/inner.h"
 
-emu_options emu_options_default(void) { return (emu_options){.checks = EMU_CHECK_ALL}; }
+emu_options emu_options_default(void) {
+    return (emu_options){.checks = EMU_CHECK_ALL};
+}
 
 static bool refuse(emu_error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static bool refuse(emu_error *e, const char *format, ...) {
@@ -20,9 +22,13 @@ static bool refuse(emu_error *e, const char *format, ...) {
     return false;
 }
 
-static uint32_t round_up(uint32_t x, uint32_t to) { return (x + to - 1) / to * to; }
+static uint32_t round_up(uint32_t x, uint32_t to) {
+    return (x + to - 1) / to * to;
+}
 
-static uint32_t dynamic_base(const launch *l) { return round_up(l->kernel->shared_bytes, l->module->dynamic_align); }
+static uint32_t dynamic_base(const launch *l) {
+    return round_up(l->kernel->shared_bytes, l->module->dynamic_align);
+}
 
 static bool check_launch(launch *l, size_t dynamic, emu_error *e) {
     const function *k = l->kernel;
@@ -37,14 +43,16 @@ static bool check_launch(launch *l, size_t dynamic, emu_error *e) {
     if (k->max_threads && l->threads > (uint32_t)k->max_threads)
         return refuse(e, "%s is declared for at most %d threads a block, not %u", k->name, k->max_threads, l->threads);
     if (dynamic > SHARED_MAX || dynamic_base(l) + dynamic > SHARED_START + SHARED_MAX)
-        return refuse(e, "more than %d bytes of shared memory: %u static and %zu dynamic", SHARED_MAX, k->shared_bytes - SHARED_START, dynamic);
+        return refuse(e, "more than %d bytes of shared memory: %u static and %zu dynamic", SHARED_MAX,
+                      k->shared_bytes - SHARED_START, dynamic);
     l->dynamic_shared = (uint32_t)dynamic;
     l->shared_bytes = (dynamic ? dynamic_base(l) + (uint32_t)dynamic : k->shared_bytes) - SHARED_START;
     if (l->param_bytes != k->kernel.param_bytes)
         return refuse(e, "%s takes %zu bytes of parameters, not %zu", k->name, k->kernel.param_bytes, l->param_bytes);
     for (size_t i = 0; i < l->options.block_count; i++)
         if (l->options.blocks[i] >= l->total)
-            return refuse(e, "there is no block %llu in a grid of %llu", (unsigned long long)l->options.blocks[i], (unsigned long long)l->total);
+            return refuse(e, "there is no block %llu in a grid of %llu", (unsigned long long)l->options.blocks[i],
+                          (unsigned long long)l->total);
     return true;
 }
 
@@ -64,7 +72,8 @@ static bool gather(launch *l) {
         if (l->options.checks & EMU_CHECK_GLOBAL_RACES) {
             if (!emu_owner_make(a))
                 return false;
-            for (size_t k = 0; a->bytes <= (size_t)1 << 30 && k < a->bytes / 4 + 1; k++) /* what an earlier launch left */
+            for (size_t k = 0; a->bytes <= (size_t)1 << 30 && k < a->bytes / 4 + 1;
+                 k++) /* what an earlier launch left */
                 if (a->owner[k])
                     a->owner[k] = 0;
         }
@@ -89,21 +98,36 @@ static uint64_t special(const block *b, const warp *w, sreg what, uint32_t lane)
         return source[(what - SREG_TID) / 3][axis];
     }
     switch (what) {
-    case SREG_LANE: return lane;
-    case SREG_WARP: return w->id;
-    case SREG_NWARP: return l->warps;
-    case SREG_SM: return b->linear % 132;
-    case SREG_NSM: return 132;
-    case SREG_EQ: return bit;
-    case SREG_LE: return bit | (bit - 1);
-    case SREG_LT: return bit - 1;
-    case SREG_GE: return ~(bit - 1) & UINT32_MAX;
-    case SREG_GT: return ~(bit | (bit - 1)) & UINT32_MAX;
-    case SREG_DYNAMIC_SHARED: return l->dynamic_shared;
-    case SREG_TOTAL_SHARED: return l->shared_bytes;
-    case SREG_DYNAMIC_BASE: return dynamic_base(l);
-    case SREG_ONE: return 1;
-    default: return 0;
+    case SREG_LANE:
+        return lane;
+    case SREG_WARP:
+        return w->id;
+    case SREG_NWARP:
+        return l->warps;
+    case SREG_SM:
+        return b->linear % 132;
+    case SREG_NSM:
+        return 132;
+    case SREG_EQ:
+        return bit;
+    case SREG_LE:
+        return bit | (bit - 1);
+    case SREG_LT:
+        return bit - 1;
+    case SREG_GE:
+        return ~(bit - 1) & UINT32_MAX;
+    case SREG_GT:
+        return ~(bit | (bit - 1)) & UINT32_MAX;
+    case SREG_DYNAMIC_SHARED:
+        return l->dynamic_shared;
+    case SREG_TOTAL_SHARED:
+        return l->shared_bytes;
+    case SREG_DYNAMIC_BASE:
+        return dynamic_base(l);
+    case SREG_ONE:
+        return 1;
+    default:
+        return 0;
     }
 }
 
@@ -141,7 +165,8 @@ static void start_warp(block *b, warp *w, uint32_t id) {
     uint32_t left = l->threads - id * LANES;
     copy *copies = w->copies;
     size_t room = w->copy_room;
-    *w = (warp){.regs = b->regs + id * l->reg_bytes, .block = b, .id = id, .clock = 1, .copies = copies, .copy_room = room};
+    *w = (warp){
+        .regs = b->regs + id * l->reg_bytes, .block = b, .id = id, .clock = 1, .copies = copies, .copy_room = room};
     w->alive = w->exist = left >= LANES ? UINT32_MAX : (1u << left) - 1;
     w->local = b->local + (size_t)id * LANES * b->local_stride;
     w->local_defined = w->local + (size_t)b->warps * LANES * b->local_stride;
@@ -248,8 +273,8 @@ static void run_blocks(launch *l) {
 }
 
 bool emu_launch(emu_machine *machine, const emu_module *module, const emu_kernel *kernel, const uint32_t grid[3],
-                const uint32_t dim[3], size_t dynamic_shared, const void *params, size_t param_bytes, const emu_options *options,
-                emu_result *r, emu_error *e) {
+                const uint32_t dim[3], size_t dynamic_shared, const void *params, size_t param_bytes,
+                const emu_options *options, emu_result *r, emu_error *e) {
     launch l = {.machine = machine, .module = module, .param_bytes = param_bytes, .result = r};
     *r = (emu_result){0};
     for (size_t i = 0; i < module->function_count; i++)

@@ -1,4 +1,5 @@
-/* lex.c: splits a PTX text into tokens. Names take the dots and colons of opcodes with them: "ld.global.L1::no_allocate.v4.f32". */
+/* lex.c: splits a PTX text into tokens. Names take the dots and colons of opcodes with them:
+ * "ld.global.L1::no_allocate.v4.f32". */
 #include "emu/lex.h"
 
 #include <ctype.h>
@@ -6,8 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_start(char c) { return isalpha((unsigned char)c) || c == '_' || c == '$' || c == '%'; }
-static bool is_name(char c) { return isalnum((unsigned char)c) || c == '_' || c == '$'; }
+static bool is_start(char c) {
+    return isalpha((unsigned char)c) || c == '_' || c == '$' || c == '%';
+}
+static bool is_name(char c) {
+    return isalnum((unsigned char)c) || c == '_' || c == '$';
+}
 
 /* Skips blanks and comments; counts lines. */
 static void skip(lexer *l) {
@@ -62,10 +67,11 @@ static void scan(lexer *l) {
             l->at++;
     } else if (isdigit((unsigned char)c)) {
         t->kind = TOKEN_NUMBER;
-        while (l->at < l->end && (is_name(*l->at) || *l->at == '.' ||
-                                  ((*l->at == '+' || *l->at == '-') && (l->at[-1] == 'e' || l->at[-1] == 'E') &&
-                                   !(l->at - t->text >= 2 && (t->text[1] == 'x' || t->text[1] == 'X' || t->text[1] == 'f' ||
-                                                              t->text[1] == 'F' || t->text[1] == 'd' || t->text[1] == 'D')))))
+        while (l->at < l->end &&
+               (is_name(*l->at) || *l->at == '.' ||
+                ((*l->at == '+' || *l->at == '-') && (l->at[-1] == 'e' || l->at[-1] == 'E') &&
+                 !(l->at - t->text >= 2 && (t->text[1] == 'x' || t->text[1] == 'X' || t->text[1] == 'f' ||
+                                            t->text[1] == 'F' || t->text[1] == 'd' || t->text[1] == 'D')))))
             l->at++;
     } else if (c == '"') {
         t->kind = TOKEN_STRING;

@@ -4,7 +4,15 @@
 
 #include "emu/inner.h"
 
-typedef enum token_kind { TOKEN_END, TOKEN_NAME, TOKEN_DIRECTIVE, TOKEN_NUMBER, TOKEN_STRING, TOKEN_MARK, TOKEN_BAD } token_kind;
+typedef enum token_kind {
+    TOKEN_END,
+    TOKEN_NAME,
+    TOKEN_DIRECTIVE,
+    TOKEN_NUMBER,
+    TOKEN_STRING,
+    TOKEN_MARK,
+    TOKEN_BAD
+} token_kind;
 
 typedef struct token {
     token_kind kind;
@@ -31,7 +39,8 @@ typedef struct number {
     uint64_t value;
 } number;
 
-/* Reads PTX's forms: decimal, 0x, 0b, octal, U suffix, 0f and 0d bit patterns, decimal floats. false: not a number, or too large. */
+/* Reads PTX's forms: decimal, 0x, 0b, octal, U suffix, 0f and 0d bit patterns, decimal floats. false: not a number, or
+ * too large. */
 bool emu_token_number(const token *t, number *n);
 
 #endif

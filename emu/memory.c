@@ -69,7 +69,9 @@ bool emu_owner_make(allocation *a) {
     return a->owner != NULL;
 }
 
-emu_machine *emu_machine_create(void) { return calloc(1, sizeof(emu_machine)); }
+emu_machine *emu_machine_create(void) {
+    return calloc(1, sizeof(emu_machine));
+}
 
 void emu_machine_destroy(emu_machine *m) {
     if (!m)

@@ -38,7 +38,9 @@ void emu_module_destroy(emu_module *m) {
     free(m);
 }
 
-static bool is_kernel(const function *f) { return f->entry && f->defined; }
+static bool is_kernel(const function *f) {
+    return f->entry && f->defined;
+}
 
 size_t emu_module_kernel_count(const emu_module *m) {
     size_t n = 0;

@@ -1,4 +1,5 @@
-/* operand.c: one instruction: guard, opcode and modifiers against the table, operands; and the slots that operands become. */
+/* operand.c: one instruction: guard, opcode and modifiers against the table, operands; and the slots that operands
+ * become. */
 #include "emu/parse.h"
 
 #include <stdarg.h>
@@ -49,34 +50,48 @@ bool emu_want(parser *p, const instruction *i, int least, int most) {
 
 char emu_letter(ptx_type t) {
     switch (t) {
-    case T_F32: return 'f';
-    case T_F64: return 'd';
-    case T_PRED: return 'p';
-    case T_B128: return 'x';
-    default: return emu_type_bytes[t] == 8 ? 'q' : emu_type_bytes[t] == 4 ? 'w' : 'h';
+    case T_F32:
+        return 'f';
+    case T_F64:
+        return 'd';
+    case T_PRED:
+        return 'p';
+    case T_B128:
+        return 'x';
+    default:
+        return emu_type_bytes[t] == 8 ? 'q' : emu_type_bytes[t] == 4 ? 'w' : 'h';
     }
 }
 
 static int letter_bytes(char letter) {
     switch (letter) {
-    case 'h': case 'H': return 2;
-    case 'q': case 'Q': case 'd': return 8;
-    case 'x': return 16;
-    default: return 4;
+    case 'h':
+    case 'H':
+        return 2;
+    case 'q':
+    case 'Q':
+    case 'd':
+        return 8;
+    case 'x':
+        return 16;
+    default:
+        return 4;
     }
 }
 
 static bool wrong_size(parser *p, const operand *o) {
-    return emu_fail(p, o->text.line, "the operand '%.*s' has the wrong type or size", (int)(o->text.length > 60 ? 60 : o->text.length),
-                    o->text.text);
+    return emu_fail(p, o->text.line, "the operand '%.*s' has the wrong type or size",
+                    (int)(o->text.length > 60 ? 60 : o->text.length), o->text.text);
 }
 
-/* A register read as `letter`: the same number of bytes, and predicates are of their own kind. Capitals: at least as many. */
+/* A register read as `letter`: the same number of bytes, and predicates are of their own kind. Capitals: at least as
+ * many. */
 static bool fits(ptx_type t, char letter) {
     int bytes = emu_type_bytes[t] == 1 ? 2 : emu_type_bytes[t];
     if ((t == T_PRED) != (letter == 'p'))
         return false;
-    return letter == 'H' || letter == 'W' || letter == 'Q' ? bytes >= letter_bytes(letter) && bytes <= 8 : bytes == letter_bytes(letter);
+    return letter == 'H' || letter == 'W' || letter == 'Q' ? bytes >= letter_bytes(letter) && bytes <= 8
+                                                           : bytes == letter_bytes(letter);
 }
 
 static uint64_t number_bits(const number *n, char letter) {
@@ -108,13 +123,17 @@ bool emu_source(parser *p, const operand *o, char letter, int32_t *slot) {
             return emu_fixed(p, SREG_NONE, 4, o->number.value ? UINT32_MAX : 0, slot);
         if (letter == 'h' || letter == 'H')
             return emu_fixed(p, SREG_NONE, 4, number_bits(&o->number, 'h') & 0xffff, slot);
-        return letter != 'x' ? emu_fixed(p, SREG_NONE, bytes, bytes == 4 ? (uint32_t)number_bits(&o->number, letter) : number_bits(&o->number, letter), slot)
-                             : wrong_size(p, o);
+        return letter != 'x'
+                   ? emu_fixed(p, SREG_NONE, bytes,
+                               bytes == 4 ? (uint32_t)number_bits(&o->number, letter) : number_bits(&o->number, letter),
+                               slot)
+                   : wrong_size(p, o);
     case OPERAND_VARIABLE:
         if (letter == 'p' || letter == 'x' || letter == 'h' ||
             (bytes == 4 && (o->symbol->space == SPACE_GLOBAL || o->symbol->space == SPACE_CONST)))
             return wrong_size(p, o);
-        return emu_fixed(p, o->symbol->dynamic ? SREG_DYNAMIC_BASE : SREG_NONE, bytes, o->symbol->address + (uint64_t)o->offset, slot);
+        return emu_fixed(p, o->symbol->dynamic ? SREG_DYNAMIC_BASE : SREG_NONE, bytes,
+                         o->symbol->address + (uint64_t)o->offset, slot);
     case OPERAND_SREG:
         if (letter == 'p' || letter == 'x')
             return wrong_size(p, o);
@@ -147,12 +166,14 @@ bool emu_address(parser *p, const operand *o, op *to, int slot_index, int bit, i
         return true;
     }
     to->mode2 |= (uint8_t)(1 << bit);
-    return emu_fixed(p, o->symbol && o->symbol->dynamic ? SREG_DYNAMIC_BASE : SREG_NONE, 8, o->symbol ? o->symbol->address : 0,
-                     &to->r[slot_index]);
+    return emu_fixed(p, o->symbol && o->symbol->dynamic ? SREG_DYNAMIC_BASE : SREG_NONE, 8,
+                     o->symbol ? o->symbol->address : 0, &to->r[slot_index]);
 }
 
 op *emu_emit(parser *p, exec_fn *fn) {
-    op *grown = p->m->op_count >= UINT32_MAX / 2 ? NULL : emu_grow(p, p->m->code, p->m->op_count, &p->m->op_room, sizeof *grown);
+    op *grown = p->m->op_count >= UINT32_MAX / 2
+                    ? NULL
+                    : emu_grow(p, p->m->code, p->m->op_count, &p->m->op_room, sizeof *grown);
     if (!grown)
         return NULL;
     p->m->code = grown;
@@ -180,14 +201,31 @@ static const struct {
     uint8_t what;
     bool vector;
 } sregs[] = {
-    {"%tid", SREG_TID, true}, {"%ntid", SREG_NTID, true}, {"%ctaid", SREG_CTAID, true}, {"%nctaid", SREG_NCTAID, true},
-    {"%laneid", SREG_LANE, false}, {"%warpid", SREG_WARP, false}, {"%nwarpid", SREG_NWARP, false}, {"%smid", SREG_SM, false},
-    {"%nsmid", SREG_NSM, false}, {"%gridid", SREG_GRID, false}, {"%lanemask_eq", SREG_EQ, false}, {"%lanemask_le", SREG_LE, false},
-    {"%lanemask_lt", SREG_LT, false}, {"%lanemask_ge", SREG_GE, false}, {"%lanemask_gt", SREG_GT, false},
-    {"%dynamic_smem_size", SREG_DYNAMIC_SHARED, false}, {"%total_smem_size", SREG_TOTAL_SHARED, false},
-    {"%aggr_smem_size", SREG_TOTAL_SHARED, false}, {"%clock", SREG_CLOCK, false}, {"%clock_hi", SREG_CLOCK_HI, false},
-    {"%clock64", SREG_CLOCK64, false}, {"%globaltimer", SREG_TIMER, false}, {"%globaltimer_lo", SREG_CLOCK, false},
-    {"%cluster_ctarank", SREG_ZERO, false}, {"%cluster_nctarank", SREG_ONE, false},
+    {"%tid", SREG_TID, true},
+    {"%ntid", SREG_NTID, true},
+    {"%ctaid", SREG_CTAID, true},
+    {"%nctaid", SREG_NCTAID, true},
+    {"%laneid", SREG_LANE, false},
+    {"%warpid", SREG_WARP, false},
+    {"%nwarpid", SREG_NWARP, false},
+    {"%smid", SREG_SM, false},
+    {"%nsmid", SREG_NSM, false},
+    {"%gridid", SREG_GRID, false},
+    {"%lanemask_eq", SREG_EQ, false},
+    {"%lanemask_le", SREG_LE, false},
+    {"%lanemask_lt", SREG_LT, false},
+    {"%lanemask_ge", SREG_GE, false},
+    {"%lanemask_gt", SREG_GT, false},
+    {"%dynamic_smem_size", SREG_DYNAMIC_SHARED, false},
+    {"%total_smem_size", SREG_TOTAL_SHARED, false},
+    {"%aggr_smem_size", SREG_TOTAL_SHARED, false},
+    {"%clock", SREG_CLOCK, false},
+    {"%clock_hi", SREG_CLOCK_HI, false},
+    {"%clock64", SREG_CLOCK64, false},
+    {"%globaltimer", SREG_TIMER, false},
+    {"%globaltimer_lo", SREG_CLOCK, false},
+    {"%cluster_ctarank", SREG_ZERO, false},
+    {"%cluster_nctarank", SREG_ONE, false},
 };
 
 static sreg find_sreg(const token *t) {
@@ -254,7 +292,8 @@ static bool parse_offset(parser *p, int64_t *offset) {
         token t = emu_lex_next(&p->lex);
         number n;
         if (!emu_token_number(&t, &n) || n.is_float)
-            return emu_fail(p, t.line, "expected an offset before '%.*s'", (int)(t.length > 60 ? 60 : t.length), t.text);
+            return emu_fail(p, t.line, "expected an offset before '%.*s'", (int)(t.length > 60 ? 60 : t.length),
+                            t.text);
         *offset = (int64_t)((uint64_t)*offset + (minus ? 0 - n.value : n.value));
     }
     return true;
@@ -269,7 +308,8 @@ static bool parse_address(parser *p, operand *o) {
     if (t.kind == TOKEN_NAME) {
         if (!parse_name(p, &base, t))
             return false;
-        if (base.kind == OPERAND_REG && base.type != T_PRED && (emu_type_bytes[base.type] == 8 || emu_type_bytes[base.type] == 4)) {
+        if (base.kind == OPERAND_REG && base.type != T_PRED &&
+            (emu_type_bytes[base.type] == 8 || emu_type_bytes[base.type] == 4)) {
             o->based = true;
             o->type = base.type;
             o->slot = base.slot;
@@ -326,7 +366,8 @@ static bool parse_operand(parser *p, operand *o, bool nested) {
         t = emu_lex_next(&p->lex);
     if (t.kind == TOKEN_NUMBER) {
         if (!emu_token_number(&t, &o->number))
-            return emu_fail(p, t.line, "'%.*s' is not a number, or too large", (int)(t.length > 60 ? 60 : t.length), t.text);
+            return emu_fail(p, t.line, "'%.*s' is not a number, or too large", (int)(t.length > 60 ? 60 : t.length),
+                            t.text);
         o->kind = OPERAND_NUMBER;
         if (minus) {
             uint64_t v = o->number.value;
@@ -347,7 +388,8 @@ static bool parse_operand(parser *p, operand *o, bool nested) {
             operand q;
             if (!parse_operand(p, &q, true))
                 return false;
-            bool first = o->kind == OPERAND_SINK || (o->kind == OPERAND_REG), second = q.kind == OPERAND_SINK || (q.kind == OPERAND_REG && q.type == T_PRED && !q.negated);
+            bool first = o->kind == OPERAND_SINK || (o->kind == OPERAND_REG),
+                 second = q.kind == OPERAND_SINK || (q.kind == OPERAND_REG && q.type == T_PRED && !q.negated);
             if (!first || !second)
                 return emu_fail(p, t.line, "expected registers around '|'");
             o->other = q.kind == OPERAND_SINK ? p->sink : q.slot;
@@ -372,7 +414,8 @@ static bool parse_opcode(parser *p, instruction *i, token t) {
     i->name = t;
     i->form = emu_form_find(s, n);
     if (!i->form)
-        return emu_fail(p, t.line, "unknown opcode '%.*s' in '%.*s'", (int)(n > 60 ? 60 : n), s, (int)(t.length > 200 ? 200 : t.length), t.text);
+        return emu_fail(p, t.line, "unknown opcode '%.*s' in '%.*s'", (int)(n > 60 ? 60 : n), s,
+                        (int)(t.length > 200 ? 200 : t.length), t.text);
     for (s += n; s < end; s += n) {
         s++;
         n = 0;
@@ -382,7 +425,8 @@ static bool parse_opcode(parser *p, instruction *i, token t) {
             if (i->type_count == 4)
                 return emu_bad(p, i, "too many types");
             i->types[i->type_count++] = emu_type_find(s, n);
-        } else if (i->word_count < WORDS_MAX && (emu_in_list(i->form->key, s, n) || emu_in_list(i->form->hints, s, n))) {
+        } else if (i->word_count < WORDS_MAX &&
+                   (emu_in_list(i->form->key, s, n) || emu_in_list(i->form->hints, s, n))) {
             i->words[i->word_count++] = (word){s, n};
         } else {
             return emu_fail(p, t.line, "unknown modifier '.%.*s' in '%.*s'", (int)(n > 60 ? 60 : n), s,

@@ -14,7 +14,7 @@ const uint8_t emu_type_bytes[TYPES] = {
 #define TYPE_BYTES_(name, text, bytes) bytes,
     TYPE_LIST(TYPE_BYTES_)};
 
-enum { TEMP_SLOTS = 24, SYMBOLS_MAX = 1 << 20, DEPTH_MAX = 64 };
+enum { SYMBOLS_MAX = 1 << 20, DEPTH_MAX = 64 };
 
 bool emu_fail(parser *p, int line, const char *format, ...) {
     if (p->e->text[0])
@@ -30,7 +30,9 @@ bool emu_fail(parser *p, int line, const char *format, ...) {
     return false;
 }
 
-bool emu_out_of_memory(parser *p) { return emu_fail(p, 0, "out of memory"); }
+bool emu_out_of_memory(parser *p) {
+    return emu_fail(p, 0, "out of memory");
+}
 
 void *emu_grow(parser *p, void *array, size_t count, size_t *room, size_t size) {
     if (count < *room)
@@ -75,7 +77,8 @@ symbol *emu_symbol_add(parser *p, const token *name, symbol_kind kind) {
     p->symbols = grown;
     uint32_t h = hash(name->text, name->length);
     symbol *s = &p->symbols[p->symbol_count];
-    *s = (symbol){.name = name->text, .length = name->length, .kind = kind, .slot = -1, .next = p->buckets[h], .depth = p->depth};
+    *s = (symbol){
+        .name = name->text, .length = name->length, .kind = kind, .slot = -1, .next = p->buckets[h], .depth = p->depth};
     p->buckets[h] = (int32_t)p->symbol_count++;
     return s;
 }
@@ -103,11 +106,16 @@ bool emu_scope_close(parser *p, size_t symbols, size_t fixups) {
     return true;
 }
 
-function *emu_function(parser *p) { return &p->m->functions[p->function]; }
+function *emu_function(parser *p) {
+    return &p->m->functions[p->function];
+}
 
-int32_t emu_units(ptx_type t) { return t == T_B128 ? 4 : emu_type_bytes[t] == 8 ? 2 : 1; }
+int32_t emu_units(ptx_type t) {
+    return t == T_B128 ? 4 : emu_type_bytes[t] == 8 ? 2 : 1;
+}
 
-/* Kernels number their slots from 0; functions share one range, which is placed below each kernel's when all is parsed. */
+/* Kernels number their slots from 0; functions share one range, which is placed below each kernel's when all is parsed.
+ */
 bool emu_slots(parser *p, int32_t units, int32_t *slot) {
     int32_t *used = emu_function(p)->entry ? &emu_function(p)->slots : &p->m->function_slots;
     if (units > SLOTS_MAX - *used)
@@ -305,7 +313,8 @@ static bool refuse_recursion(parser *p) {
     bool ok = true;
     for (uint32_t f = 0; ok && f < p->m->function_count; f++)
         if (find_cycle(p->m, f, state, 0))
-            ok = emu_fail(p, p->m->functions[f].line, "recursive calls (or deeper than %d) are not supported", DEPTH_MAX);
+            ok = emu_fail(p, p->m->functions[f].line, "recursive calls (or deeper than %d) are not supported",
+                          DEPTH_MAX);
     free(state);
     return ok;
 }

@@ -19,7 +19,8 @@ const char *emu_class_name(emu_class c) {
     return (unsigned)c < EMU_CLASSES ? names[c] : "unknown";
 }
 
-void emu_report_add(warp *w, const op *o, uint32_t lane, emu_report_kind kind, uint64_t address, const char *format, ...) {
+void emu_report_add(warp *w, const op *o, uint32_t lane, emu_report_kind kind, uint64_t address, const char *format,
+                    ...) {
     launch *l = w->block->launch;
     size_t limit = l->options.report_limit ? l->options.report_limit : 100;
     pthread_mutex_lock(&l->lock);
@@ -43,7 +44,11 @@ void emu_report_add(warp *w, const op *o, uint32_t lane, emu_report_kind kind, u
     if (r->report_count < limit && r->report_count < l->report_room) {
         uint32_t t = w->id * LANES + lane;
         emu_report *p = &r->reports[r->report_count++];
-        *p = (emu_report){.kind = kind, .line = o->line, .source_file = o->source_file, .source_line = o->source_line, .count = 1,
+        *p = (emu_report){.kind = kind,
+                          .line = o->line,
+                          .source_file = o->source_file,
+                          .source_line = o->source_line,
+                          .count = 1,
                           .address = address};
         memcpy(p->block, w->block->index, sizeof p->block);
         p->thread[0] = t % l->dim[0];
@@ -63,8 +68,8 @@ int emu_report_compare(const void *a, const void *b) {
 }
 
 void emu_report_print(FILE *out, const emu_module *m, const emu_report *r, const char *file) {
-    fprintf(out, "%s:%d: %s: %s (block %u,%u,%u, thread %u,%u,%u", file, r->line, emu_report_kind_name(r->kind), r->text, r->block[0],
-            r->block[1], r->block[2], r->thread[0], r->thread[1], r->thread[2]);
+    fprintf(out, "%s:%d: %s: %s (block %u,%u,%u, thread %u,%u,%u", file, r->line, emu_report_kind_name(r->kind),
+            r->text, r->block[0], r->block[1], r->block[2], r->thread[0], r->thread[1], r->thread[2]);
     if (r->source_line) {
         const char *source = m ? emu_module_file(m, r->source_file) : NULL;
         if (source)
@@ -81,15 +86,15 @@ void emu_counters_print(FILE *out, const emu_counters *c) {
     uint64_t warps = 0, threads = 0;
     for (int k = 0; k < EMU_CLASSES; k++) {
         if (c->warp_instructions[k])
-            fprintf(out, "%-28s %14" PRIu64 " warp instructions %16" PRIu64 " thread instructions\n", emu_class_name((emu_class)k),
-                    c->warp_instructions[k], c->thread_instructions[k]);
+            fprintf(out, "%-28s %14" PRIu64 " warp instructions %16" PRIu64 " thread instructions\n",
+                    emu_class_name((emu_class)k), c->warp_instructions[k], c->thread_instructions[k]);
         warps += c->warp_instructions[k], threads += c->thread_instructions[k];
     }
     fprintf(out, "%-28s %14" PRIu64 " warp instructions %16" PRIu64 " thread instructions\n", "all", warps, threads);
-    fprintf(out, "%-28s %14" PRIu64 " read, %" PRIu64 " written\n", "global sectors of 32 bytes", c->global_sectors_read,
-            c->global_sectors_written);
-    fprintf(out, "%-28s %14" PRIu64 ", of which %" PRIu64 " for bank conflicts\n", "shared wavefronts", c->shared_wavefronts,
-            c->shared_conflicts);
+    fprintf(out, "%-28s %14" PRIu64 " read, %" PRIu64 " written\n", "global sectors of 32 bytes",
+            c->global_sectors_read, c->global_sectors_written);
+    fprintf(out, "%-28s %14" PRIu64 ", of which %" PRIu64 " for bank conflicts\n", "shared wavefronts",
+            c->shared_wavefronts, c->shared_conflicts);
     fprintf(out, "%-28s %14" PRIu64 ", %" PRIu64 " FLOP\n", "mma", c->mma, c->mma_flops);
     fprintf(out, "%-28s %14" PRIu64 "\n", "barriers", c->barriers);
 }

@@ -1,5 +1,5 @@
-/* run.c: runs one block: chooses warps, and in each warp the lanes that stand at the lowest instruction; they run together until they
- * part, wait, or reach lanes that stand further on and join them. */
+/* run.c: runs one block: chooses warps, and in each warp the lanes that stand at the lowest instruction; they run
+ * together until they part, wait, or reach lanes that stand further on and join them. */
 #include <string.h>
 
 #include "emu/inner.h"
@@ -13,11 +13,16 @@ static uint64_t random_next(block *b) { /* splitmix64 */
     return z ^ z >> 31;
 }
 
-static uint32_t ready_lanes(const warp *w) { return w->alive & ~w->at_barrier & ~w->at_sync; }
+static uint32_t ready_lanes(const warp *w) {
+    return w->alive & ~w->at_barrier & ~w->at_sync;
+}
 
-static void park(warp *w, uint32_t lanes, uint32_t pc) { FOR_LANES(i, lanes) w->pc[i] = pc; }
+static void park(warp *w, uint32_t lanes, uint32_t pc) {
+    FOR_LANES(i, lanes) w->pc[i] = pc;
+}
 
-/* The lowest instruction above `pc` where a lane outside of the group stands that may join it: the group stops there. */
+/* The lowest instruction above `pc` where a lane outside of the group stands that may join it: the group stops there.
+ */
 static uint32_t join_point(const warp *w, uint32_t group, uint32_t pc) {
     uint32_t best = UINT32_MAX;
     FOR_LANES(i, w->alive & ~w->at_barrier & ~group) {
@@ -35,7 +40,8 @@ static bool others_below(const warp *w, uint32_t group, uint32_t pc) {
     return false;
 }
 
-/* The group to run next: all lanes at the lowest instruction that a ready lane stands at; or, for fairness, at a later one. */
+/* The group to run next: all lanes at the lowest instruction that a ready lane stands at; or, for fairness, at a later
+ * one. */
 static uint32_t choose(warp *w, uint32_t *pc) {
     uint32_t ready = ready_lanes(w), lowest = UINT32_MAX, floor = 0;
     uint32_t passes = w->rotate;
@@ -59,7 +65,8 @@ static uint32_t choose(warp *w, uint32_t *pc) {
 
 static void collective_run(warp *w, const op *o, uint32_t lanes) {
     if (o->aligned && lanes != UINT32_MAX)
-        emu_report_add(w, o, (uint32_t)__builtin_ctz(lanes), EMU_PARTIAL_WARP, 0, "executed by lanes 0x%08x alone", lanes);
+        emu_report_add(w, o, (uint32_t)__builtin_ctz(lanes), EMU_PARTIAL_WARP, 0, "executed by lanes 0x%08x alone",
+                       lanes);
     o->fn(w, o, lanes);
 }
 
@@ -86,7 +93,8 @@ static uint32_t collective(warp *w, const op *o, uint32_t pc, uint32_t exec) {
             }
         }
         if (come & ~members) {
-            emu_report_add(w, o, first, EMU_BAD_MEMBERS, 0, "lanes 0x%08x execute it but are not in the mask 0x%08x", come & ~members, members);
+            emu_report_add(w, o, first, EMU_BAD_MEMBERS, 0, "lanes 0x%08x execute it but are not in the mask 0x%08x",
+                           come & ~members, members);
         } else if (members & w->alive & ~present && !(w->forced & come)) {
             continue;
         }

@@ -1,11 +1,14 @@
-/* shadow.c: the history of shared memory. Each granule keeps its last write and two last reads as stamps of warp, lane and the warp's
- * clock; a warp's clock advances at barriers, and barriers pass on which clocks of other warps lie before. Two accesses
- * by different threads, one of them a write, must be ordered that way (or by bar.warp.sync inside a warp); else it is a race. */
+/* shadow.c: the history of shared memory. Each granule keeps its last write and two last reads as stamps of warp, lane
+ * and the warp's clock; a warp's clock advances at barriers, and barriers pass on which clocks of other warps lie
+ * before. Two accesses by different threads, one of them a write, must be ordered that way (or by bar.warp.sync inside
+ * a warp); else it is a race. */
 #include "emu/inner.h"
 
 #include <string.h>
 
-static inline uint32_t stamp_of(const warp *w, uint32_t lane) { return w->id << 27 | lane << 22 | w->clock; }
+static inline uint32_t stamp_of(const warp *w, uint32_t lane) {
+    return w->id << 27 | lane << 22 | w->clock;
+}
 
 /* Whether the access behind a stamp is by another thread, and not ordered before what this thread does now. */
 static inline bool unordered(const warp *w, uint32_t lane, uint32_t stamp) {
@@ -23,13 +26,14 @@ static void thread_text(const warp *w, uint32_t stamp, char *text, size_t room) 
     snprintf(text, room, "thread (%u,%u,%u)", t % l->dim[0], t / l->dim[0] % l->dim[1], t / l->dim[0] / l->dim[1]);
 }
 
-static void report_race(warp *w, const op *o, uint32_t lane, uint32_t at, const cell *c, uint32_t stamp, const char *now, const char *before) {
+static void report_race(warp *w, const op *o, uint32_t lane, uint32_t at, const cell *c, uint32_t stamp,
+                        const char *now, const char *before) {
     char who[64], where[48] = "";
     thread_text(w, stamp, who, sizeof who);
     if (stamp == c->write)
         snprintf(where, sizeof where, " at line %d", w->block->launch->module->code[c->write_op & 0x7fffffff].line);
-    emu_report_add(w, o, lane, EMU_RACE, at + SHARED_START, "%s of shared 0x%x after a %s by %s%s, with no %s between", now, at + SHARED_START,
-                   before, who, where, stamp >> 27 == w->id ? "warp sync" : "barrier");
+    emu_report_add(w, o, lane, EMU_RACE, at + SHARED_START, "%s of shared 0x%x after a %s by %s%s, with no %s between",
+                   now, at + SHARED_START, before, who, where, stamp >> 27 == w->id ? "warp sync" : "barrier");
 }
 
 /* State of the bytes: 1 if all are defined; else reports and returns false. */
@@ -38,12 +42,14 @@ static bool check_state(warp *w, const op *o, uint32_t lane, uint32_t at, uint32
     for (uint32_t k = 0; k < bytes; k++) {
         uint8_t s = b->shared_state[at + k];
         if (s == BYTE_PENDING) {
-            emu_report_add(w, o, lane, EMU_ASYNC_READ, at + k + SHARED_START, "%s of shared 0x%x, where a cp.async may still arrive",
-                           write ? "write" : "read", at + k + SHARED_START);
+            emu_report_add(w, o, lane, EMU_ASYNC_READ, at + k + SHARED_START,
+                           "%s of shared 0x%x, where a cp.async may still arrive", write ? "write" : "read",
+                           at + k + SHARED_START);
             return false;
         }
         if (s == BYTE_UNDEFINED && !write && (b->launch->options.checks & EMU_CHECK_UNDEFINED)) {
-            emu_report_add(w, o, lane, EMU_UNDEFINED_READ, at + k + SHARED_START, "read of shared 0x%x, which nobody wrote", at + k + SHARED_START);
+            emu_report_add(w, o, lane, EMU_UNDEFINED_READ, at + k + SHARED_START,
+                           "read of shared 0x%x, which nobody wrote", at + k + SHARED_START);
             return false;
         }
     }
@@ -68,7 +74,8 @@ static void record_read(const warp *w, uint32_t lane, cell *c) {
 
 void emu_shared_read(warp *w, const op *o, uint32_t lane, uint32_t at, uint32_t bytes, bool strong) {
     block *b = w->block;
-    static const uint8_t ones[32] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    static const uint8_t ones[32] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+                                     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     if (memcmp(b->shared_state + at, ones, bytes) != 0)
         check_state(w, o, lane, at, bytes, false);
     if (!b->cells)
@@ -83,7 +90,8 @@ void emu_shared_read(warp *w, const op *o, uint32_t lane, uint32_t at, uint32_t 
     }
 }
 
-void emu_shared_write(warp *w, const op *o, uint32_t lane, uint32_t at, uint32_t bytes, bool strong, const uint8_t *value) {
+void emu_shared_write(warp *w, const op *o, uint32_t lane, uint32_t at, uint32_t bytes, bool strong,
+                      const uint8_t *value) {
     block *b = w->block;
     if (memchr(b->shared_state + at, BYTE_PENDING, bytes))
         check_state(w, o, lane, at, bytes, true);
@@ -95,9 +103,11 @@ void emu_shared_write(warp *w, const op *o, uint32_t lane, uint32_t at, uint32_t
         cell *c = &b->cells[g];
         if (unordered(w, lane, c->write) && !(strong && c->write_op >> 31)) {
             /* Lanes of one instruction that store the same value to the same place do no harm. */
-            uint32_t start = g << b->granule_shift, from = start < at ? at : start, to = start + (1u << b->granule_shift);
+            uint32_t start = g << b->granule_shift, from = start < at ? at : start,
+                     to = start + (1u << b->granule_shift);
             to = to > at + bytes ? at + bytes : to;
-            bool same = value && c->write >> 27 == w->id && c->write_op == self && memcmp(b->shared + from, value + (from - at), to - from) == 0;
+            bool same = value && c->write >> 27 == w->id && c->write_op == self &&
+                        memcmp(b->shared + from, value + (from - at), to - from) == 0;
             if (!same)
                 report_race(w, o, lane, start, c, c->write, strong ? "atomic" : "write", "write");
         }
@@ -108,8 +118,8 @@ void emu_shared_write(warp *w, const op *o, uint32_t lane, uint32_t at, uint32_t
     }
 }
 
-/* A new clock for the warp: what it did before is ordered before what it does now, for itself. At the end of the clock's range the
- * history of the block is forgotten: some races of that moment go unseen, none is invented. */
+/* A new clock for the warp: what it did before is ordered before what it does now, for itself. At the end of the
+ * clock's range the history of the block is forgotten: some races of that moment go unseen, none is invented. */
 void emu_clock_advance(warp *w) {
     block *b = w->block;
     if (++w->clock < (1u << CLOCK_BITS) - 1)

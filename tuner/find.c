@@ -35,18 +35,6 @@ bool tune_find_library(const char *name, const char *version_symbol, int *versio
     return true;
 }
 
-bool tune_find_one_library(const char *names, char *out, size_t size) {
-    while (*names) {
-        size_t length = strcspn(names, ",");
-        int version;
-        snprintf(out, size, "%.*s", (int)length, names);
-        if (tune_find_library(out, NULL, &version))
-            return true;
-        names += length + (names[length] == ',');
-    }
-    return false;
-}
-
 bool tune_find_writable(const char *folder) {
     char path[4096];
     snprintf(path, sizeof path, "%s", folder);

@@ -10,8 +10,6 @@ bool tune_find_program(const char *name, char *out, size_t size);
 /* Whether the dynamic linker finds a library; its version through `version_symbol` (int f(int *)), 0 if that is NULL or
  * fails. */
 bool tune_find_library(const char *name, const char *version_symbol, int *version);
-/* The first of several names, comma-separated, that is found, copied into out. */
-bool tune_find_one_library(const char *names, char *out, size_t size);
 /* Whether files can be made in a folder, or in the nearest folder above it that is there. */
 bool tune_find_writable(const char *folder);
 

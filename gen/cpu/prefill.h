@@ -4,11 +4,11 @@
 #define GEN_CPU_PREFILL_H
 
 #include "gen/cpu/frame.h"
+#include "gen/cpu/rows.h"
 
 typedef struct prefill {
     kernel *k;
-    val cosine_table, sine_table; /* constants [block][hp]: rotation by i tokens */
-    val turns;                    /* constants i64 [hp] */
+    rotation_table table;         /* rotation by 0 .. block-1 tokens */
     val angles, rotate;           /* functions */
     val stage_values;
     val load_queries, load_gates, load_absorbed, load_panel;

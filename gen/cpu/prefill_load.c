@@ -1,60 +1,13 @@
 /* prefill_load.c: phases that bring queries, keys, values and gates into scratch: converted to f32, mapped, rotated, transposed. */
-#include <math.h>
-#include <string.h>
-
 #include "gen/cpu/ir_math.h"
 #include "gen/cpu/prefill.h"
 #include "gen/cpu/tile.h"
-
-/* ---- rows of user memory ---- */
-
-typedef struct row_copy {
-    val from, to; /* pointers to the row's first element */
-    int dtype, map;
-    double scale;
-    val to_raw;   /* also stores scale * x, unmapped, here if not NULL */
-} row_copy;
 
 static val element(ir *b, val base, val offset, int64_t bytes) {
     return ir_at(b, base, ir_mulc(b, offset, bytes));
 }
 
-static void copy_piece(ir *b, void *context, val offset, int width) {
-    const row_copy *c = context;
-    val x = ir_load_dtype(b, c->dtype, width, element(b, c->from, offset, c->dtype == NHA_F32 ? 4 : 2));
-    val raw = c->scale == 1 ? x : ir_fmul(b, x, ir_like(b, x, c->scale));
-    val mapped = tile_map(b, c->map, x);
-    if (c->scale != 1)
-        mapped = c->map == NHA_MAP_IDENTITY ? raw : ir_fmul(b, mapped, ir_like(b, x, c->scale));
-    ir_store(b, mapped, element(b, c->to, offset, 4), 4);
-    if (c->to_raw)
-        ir_store(b, raw, element(b, c->to_raw, offset, 4), 4);
-}
-
-static void zero_piece(ir *b, void *context, val offset, int width) {
-    ir_store(b, LLVMConstNull(ir_vec(b, b->f32, width)), element(b, *(val *)context, offset, 4), 4);
-}
-
 /* ---- rotation: angle(pos, i) = pos * turns[i] mod 2^64, exact; a block's rows are the first row's angle plus constants ---- */
-
-static void rotation_constants(prefill *x) {
-    kernel *k = x->k;
-    int half = k->K / 2;
-    float cosine[64 * 128] = {0}, sine[64 * 128] = {0};
-    uint64_t turns[128] = {0};
-    for (int i = 0; i < half; i++) {
-        turns[i] = k->problem->turns[i];
-        for (int t = 0; t < k->block; t++) {
-            uint64_t angle = turns[i] * (uint64_t)t;
-            double radians = (double)(int64_t)angle * (6.283185307179586476925 / 18446744073709551616.0);
-            cosine[t * k->hp + i] = (float)cos(radians);
-            sine[t * k->hp + i] = (float)sin(radians);
-        }
-    }
-    x->cosine_table = ir_const_f32(&k->b, "cosine_of_row", cosine, k->block * k->hp);
-    x->sine_table = ir_const_f32(&k->b, "sine_of_row", sine, k->block * k->hp);
-    x->turns = ir_const_i64(&k->b, "turns", turns, k->hp);
-}
 
 /* angles(scratch, position): cosine and sine [block][hp] of positions position .. position + block - 1 */
 static void emit_angles(prefill *x) {
@@ -65,15 +18,15 @@ static void emit_angles(prefill *x) {
     LLVMTypeRef wide = LLVMVectorType(b->i64, (unsigned)b->vl);
     val position = ir_splat(b, ir_param(b, 1));
     for (int i = 0; i < k->hp; i += b->vl) {
-        val angle = ir_mul(b, position, ir_load(b, wide, ir_atc(b, x->turns, i * 8), 8));
+        val angle = ir_mul(b, position, ir_load(b, wide, ir_atc(b, x->table.turns, i * 8), 8));
         angle = LLVMBuildLShr(b->builder, angle, ir_like_int(b, angle, 32), "");
         val c0, s0;
         ir_cos_sin(b, LLVMBuildTrunc(b->builder, angle, b->vi, ""), &c0, &s0);
         ir_loop loop;
         ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
         val row = ir_mulc(b, loop.index, k->hp * 4);
-        val c = ir_load_v(b, ir_atc(b, ir_at(b, x->cosine_table, row), i * 4));
-        val s = ir_load_v(b, ir_atc(b, ir_at(b, x->sine_table, row), i * 4));
+        val c = ir_load_v(b, ir_atc(b, ir_at(b, x->table.cosine, row), i * 4));
+        val s = ir_load_v(b, ir_atc(b, ir_at(b, x->table.sine, row), i * 4));
         ir_store_v(b, ir_fsub(b, ir_fmul(b, c0, c), ir_fmul(b, s0, s)), frame_at(k, f, k->cosine, loop.index, i));
         ir_store_v(b, ir_fma(b, s0, c, ir_fmul(b, c0, s)), frame_at(k, f, k->sine, loop.index, i));
         ir_loop_end(b, &loop, NULL);
@@ -122,7 +75,7 @@ static void emit_rotate(prefill *x) {
 void emit_rotation(prefill *x) {
     if (!x->k->rotate)
         return;
-    rotation_constants(x);
+    x->table = row_rotation_table(x->k, x->k->block);
     emit_angles(x);
     emit_rotate(x);
 }
@@ -142,20 +95,20 @@ static void query_row(prefill *x, val f, val token, val g) {
         copy.to_raw = frame_at(k, f, k->stage, NULL, 0);
     else if (k->own_window_q && k->p->rope == NHA_ROPE_NONE)
         copy.to_raw = frame_at(k, f, k->qw, row, 0);
-    tile_pieces(b, k->K, &copy, copy_piece);
+    row_load(b, k->K, &copy);
     if (k->rotate) { /* through a row with slack, then K floats into the packed queries */
         val to = frame_at(k, f, k->rotated, NULL, 0);
         val args[] = {copy.to_raw, to, frame_at(k, f, k->cosine, token, 0), frame_at(k, f, k->sine, token, 0)};
         ir_call(b, x->rotate, args, 4);
         row_copy packed = {.from = to, .to = frame_at(k, f, k->qw, row, 0), .dtype = NHA_F32, .scale = 1};
-        tile_pieces(b, k->K, &packed, copy_piece);
+        row_load(b, k->K, &packed);
     } else if (k->p->rope == NHA_ROPE_GIVEN && k->W) {
         copy.from = ir_at(b, frame_ptr(k, f, FRAME_RQ),
                           ir_mul(b, local, frame_arg(k, f, rq + offsetof(nha_cpu_tensor, token))));
         copy.from = ir_at(b, copy.from, ir_mul(b, g, frame_arg(k, f, rq + offsetof(nha_cpu_tensor, head))));
         copy.to = frame_at(k, f, k->qw, row, 0);
         copy.map = NHA_MAP_IDENTITY;
-        tile_pieces(b, k->K, &copy, copy_piece);
+        row_load(b, k->K, &copy);
     }
 }
 
@@ -174,10 +127,10 @@ void emit_load_queries(prefill *x) {
     ir_loop_end(b, &tokens, NULL);
     ir_loop_begin(b, &tokens, ir_mulc(b, count, k->G), ir_int(b, k->rows), ir_int(b, 1), NULL, 0);
     val to = frame_at(k, f, k->qs, tokens.index, 0);
-    tile_pieces(b, k->K, &to, zero_piece);
+    row_zero(b, k->K, to);
     if (k->own_window_q) {
         to = frame_at(k, f, k->qw, tokens.index, 0);
-        tile_pieces(b, k->K, &to, zero_piece);
+        row_zero(b, k->K, to);
     }
     ir_loop_end(b, &tokens, NULL);
     phase_end(k);
@@ -205,17 +158,17 @@ static val emit_stage(prefill *x, const source *s, int ld) {
     val j = ir_add(b, ir_param(b, 2), loop.index), to = ir_at(b, ir_param(b, 1), ir_mulc(b, loop.index, ld * 4));
     ir_if exists;
     ir_if_begin(b, &exists, ir_and(b, ir_cmp(b, ">=", j, lowest), ir_cmp(b, "<", j, ir_param(b, 3))));
-    int64_t row_bytes = (int64_t)s->dim * (k->p->dtype == NHA_F32 ? 4 : 2);
+    int64_t row_bytes = (int64_t)s->dim * row_element_bytes(k->p->dtype);
     row_copy copy = {.from = frame_token(k, f, s->input, s->ring, s->member, row_bytes, j), .to = to, .dtype = k->p->dtype};
     copy.map = s->map;
     copy.scale = 1;
-    tile_pieces(b, s->dim, &copy, copy_piece);
+    row_load(b, s->dim, &copy);
     ir_if_else(b, &exists);
-    tile_pieces(b, s->dim, &to, zero_piece);
+    row_zero(b, s->dim, to);
     ir_if_end(b, &exists);
     if (s->pad) {
         val behind = ir_atc(b, to, (int64_t)s->dim * 4);
-        tile_pieces(b, s->pad, &behind, zero_piece);
+        row_zero(b, s->pad, behind);
     }
     ir_loop_end(b, &loop, NULL);
     phase_end(k);
@@ -318,21 +271,14 @@ typedef struct gate_row {
 static void gate_piece(ir *b, void *context, val offset, int width) {
     gate_row *c = context;
     kernel *k = c->k;
-    int64_t size = k->p->gate_dtype == NHA_F32 ? 4 : 2;
-    val g = ir_load_dtype(b, k->p->gate_dtype, width, element(b, c->gate, offset, size)), e, m1;
-    if (k->p->gate_input == NHA_GATE_LOGIT)
-        g = ir_fmul(b, ir_logsigmoid(b, g), ir_like(b, g, 1.0 / k->p->gate_normalizer));
-    ir_exp_expm1(b, g, &e, &m1);
-    val s = k->p->gate_s_given ? ir_load_dtype(b, k->p->gate_dtype, width, element(b, c->given_s, offset, size))
-                               : ir_fneg(b, m1);
-    ir_store(b, e, element(b, frame_at(k, c->f, k->e, c->row, 0), offset, 4), 4);
-    ir_store(b, s, element(b, frame_at(k, c->f, k->s, c->row, 0), offset, 4), 4);
+    gate_values v = row_gate(k, c->gate, c->given_s, offset, width);
+    ir_store(b, v.e, element(b, frame_at(k, c->f, k->e, c->row, 0), offset, 4), 4);
+    ir_store(b, v.s, element(b, frame_at(k, c->f, k->s, c->row, 0), offset, 4), 4);
     val gamma = element(b, frame_at(k, c->f, k->gamma, NULL, 0), offset, 4);
-    ir_store(b, ir_fadd(b, ir_load(b, ir_vec(b, b->f32, width), gamma, 4), g), gamma, 4);
+    ir_store(b, ir_fadd(b, ir_load(b, ir_vec(b, b->f32, width), gamma, 4), v.g), gamma, 4);
 }
 
-/* h' = keep*h + (scaled*h + new): (1, expm1(gamma)) for slow decays, whose expm1 is exact to the last bit where 1 - x would
- * drift; (0, exp(gamma)) for fast ones, where h + expm1*h would leave rounding errors of a forgotten h. */
+/* block_decay(scratch): keep and scaled of the whole block, from gamma */
 static void emit_block_decay(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
@@ -342,8 +288,8 @@ static void emit_block_decay(prefill *x) {
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->mp), ir_int(b, b->vl), NULL, 0);
     val e, m1;
     ir_exp_expm1(b, ir_load_v(b, element(b, frame_at(k, f, k->gamma, NULL, 0), loop.index, 4)), &e, &m1);
-    val fast = ir_flt(b, m1, ir_vfloat(b, -0.5));
-    val keep = ir_select(b, fast, ir_zero(b), ir_vfloat(b, 1)), scaled = ir_select(b, fast, e, m1);
+    val keep, scaled;
+    row_decay(b, e, m1, &keep, &scaled);
     ir_store_v(b, keep, element(b, frame_at(k, f, k->keep, NULL, 0), loop.index, 4));
     ir_store_v(b, scaled, element(b, frame_at(k, f, k->scaled, NULL, 0), loop.index, 4));
     ir_loop_end(b, &loop, NULL);
@@ -354,7 +300,7 @@ static void emit_block_decay(prefill *x) {
 void emit_load_gates(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
-    int64_t row_bytes = (int64_t)k->M * (k->p->gate_dtype == NHA_F32 ? 4 : 2);
+    int64_t row_bytes = (int64_t)k->M * row_element_bytes(k->p->gate_dtype);
     emit_block_decay(x);
     x->load_gates = phase_begin(k, "load_gates", "pi", (const char *const[]){"scratch", "first"});
     val f = ir_param(b, 0), lowest = ir_sub(b, ir_int(b, 0), frame_i64(k, f, FRAME_AVAILABLE));

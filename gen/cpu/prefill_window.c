@@ -296,23 +296,6 @@ void emit_read(prefill *x) {
 
 /* ---- o = out / l, lse = m ln2 + ln l ---- */
 
-typedef struct out_row {
-    kernel *k;
-    val from, to, inverse;
-} out_row;
-
-static void out_piece(ir *b, void *context, val offset, int width) {
-    out_row *c = context;
-    val x = ir_load(b, ir_vec(b, b->f32, width), ir_at(b, c->from, ir_mulc(b, offset, 4)), 4);
-    val scale = c->inverse;
-    if (width > 1) {
-        int zero[IR_VECTOR_MAX] = {0};
-        scale = ir_shuffle(b, ir_splat(b, c->inverse), NULL, zero, width);
-    }
-    val to = ir_at(b, c->to, ir_mulc(b, offset, c->k->p->dtype == NHA_F32 ? 4 : 2));
-    ir_store_dtype(b, c->k->p->dtype, width, ir_fmul(b, x, scale), to);
-}
-
 static val strided(kernel *k, val f, frame_slot slot, size_t member, val token, val head) {
     ir *b = &k->b;
     val p = ir_at(b, frame_ptr(k, f, slot), ir_mul(b, token, frame_arg(k, f, member + offsetof(nha_cpu_tensor, token))));
@@ -338,9 +321,8 @@ void emit_store_out(prefill *x) {
     ir_loop_begin(b, &heads, ir_int(b, 0), ir_int(b, k->G), ir_int(b, 1), NULL, 0);
     val row = ir_add(b, ir_mulc(b, tokens.index, k->G), heads.index), token = ir_add(b, first, tokens.index);
     val sum = ir_load_f32(b, ir_at(b, frame_at(k, f, k->row_sum, NULL, 0), ir_mulc(b, row, 4)));
-    out_row c = {k, frame_at(k, f, k->out, row, 0), strided(k, f, FRAME_O, o, token, heads.index), NULL};
-    c.inverse = ir_fdiv(b, ir_float(b, 1), sum);
-    tile_pieces(b, k->V, &c, out_piece);
+    val inverse = ir_fdiv(b, ir_float(b, 1), sum), to = strided(k, f, FRAME_O, o, token, heads.index);
+    row_store(b, k->V, k->p->dtype, frame_at(k, f, k->out, row, 0), to, inverse);
     ir_if write;
     ir_if_begin(b, &write, wanted);
     val value = ir_load_f32(b, ir_at(b, frame_at(k, f, k->row_fix, NULL, 0), ir_mulc(b, row, 4)));

@@ -49,18 +49,26 @@ emu_module *help_parse_file(const char *path) {
 const char *help_compile(const char *source, const char *target, char *path, size_t room) {
     char command[2048];
     if (system("PATH=\"$PATH:${CUDA_HOME:-/usr/local/cuda}/bin\" nvcc --version > /dev/null 2>&1") != 0) {
-        fprintf(stderr, "SKIPPED: there is no nvcc: %s is not compiled for sm_%s, only its committed PTX is run\n", source, target);
+        fprintf(stderr, "SKIPPED: there is no nvcc: %s is not compiled for sm_%s, only its committed PTX is run\n",
+                source, target);
         return NULL;
     }
     snprintf(path, room, "/tmp/nhac-emu-%ld-%s.ptx", (long)getpid(), target);
-    snprintf(command, sizeof command, "PATH=\"$PATH:${CUDA_HOME:-/usr/local/cuda}/bin\" nvcc -ptx -lineinfo -arch=compute_%s %s -o %s", target, source, path);
+    snprintf(command, sizeof command,
+             "PATH=\"$PATH:${CUDA_HOME:-/usr/local/cuda}/bin\" nvcc -ptx -lineinfo -arch=compute_%s %s -o %s", target,
+             source, path);
     if (system(command) != 0)
         fail_msg("nvcc failed: %s", command);
     return path;
 }
 
-help_launch help_launch_of(emu_machine *machine, emu_module *module, const char *kernel, uint32_t grid, uint32_t block) {
-    help_launch l = {.machine = machine, .module = module, .kernel = kernel, .grid = {grid, 1, 1}, .block = {block, 1, 1},
+help_launch help_launch_of(emu_machine *machine, emu_module *module, const char *kernel, uint32_t grid,
+                           uint32_t block) {
+    help_launch l = {.machine = machine,
+                     .module = module,
+                     .kernel = kernel,
+                     .grid = {grid, 1, 1},
+                     .block = {block, 1, 1},
                      .options = emu_options_default()};
     l.options.threads = 2;
     l.options.step_limit = 50000000;
@@ -72,8 +80,12 @@ void help_param(help_launch *l, const void *value, size_t bytes) {
     memcpy(l->params + l->param_bytes, value, bytes);
     l->param_bytes += bytes;
 }
-void help_pointer(help_launch *l, const void *p) { help_param(l, &p, sizeof p); }
-void help_int(help_launch *l, int32_t v) { help_param(l, &v, sizeof v); }
+void help_pointer(help_launch *l, const void *p) {
+    help_param(l, &p, sizeof p);
+}
+void help_int(help_launch *l, int32_t v) {
+    help_param(l, &v, sizeof v);
+}
 
 void help_run(help_launch *l) {
     emu_error e;
@@ -81,7 +93,8 @@ void help_run(help_launch *l) {
     emu_result_free(&l->result);
     if (!k)
         fail_msg("there is no kernel %s", l->kernel);
-    if (!emu_launch(l->machine, l->module, k, l->grid, l->block, l->dynamic, l->params, l->param_bytes, &l->options, &l->result, &e))
+    if (!emu_launch(l->machine, l->module, k, l->grid, l->block, l->dynamic, l->params, l->param_bytes, &l->options,
+                    &l->result, &e))
         fail_msg("%s: %s", l->kernel, e.text);
 }
 
@@ -100,7 +113,9 @@ int help_reports(const help_launch *l, emu_report_kind kind, int line) {
     return n;
 }
 
-void help_end(help_launch *l) { emu_result_free(&l->result); }
+void help_end(help_launch *l) {
+    emu_result_free(&l->result);
+}
 
 uint64_t help_random(uint64_t *state) {
     uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
@@ -109,4 +124,6 @@ uint64_t help_random(uint64_t *state) {
     return z ^ z >> 31;
 }
 
-float help_random_float(uint64_t *state) { return (float)(int32_t)(help_random(state) >> 32) * 0x1p-31f; }
+float help_random_float(uint64_t *state) {
+    return (float)(int32_t)(help_random(state) >> 32) * 0x1p-31f;
+}

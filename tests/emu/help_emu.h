@@ -1,4 +1,5 @@
-/* help_emu.h: launches for the emulator's tests: PTX from a file or a string, parameters by name, memory that is compared. */
+/* help_emu.h: launches for the emulator's tests: PTX from a file or a string, parameters by name, memory that is
+ * compared. */
 #ifndef TESTS_EMU_HELP_EMU_H
 #define TESTS_EMU_HELP_EMU_H
 
@@ -8,7 +9,8 @@
 char *help_read(const char *path, size_t *length);
 emu_module *help_parse_file(const char *path);
 emu_module *help_parse(const char *text);
-/* Path of a fresh PTX of the CUDA source for `target` ("80", "100f"), or NULL where there is no nvcc: then a loud line is printed. */
+/* Path of a fresh PTX of the CUDA source for `target` ("80", "100f"), or NULL where there is no nvcc: then a loud line
+ * is printed. */
 const char *help_compile(const char *source, const char *target, char *path, size_t room);
 
 typedef struct help_launch {

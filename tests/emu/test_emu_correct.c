@@ -1,5 +1,6 @@
-/* test_emu_correct.c: correct kernels of kernels/correct.cu give the results of plain C, with no report, under several seeds and both
- * ways of delivering cp.async. Runs on the committed PTX, and where nvcc exists on fresh PTX of several targets. */
+/* test_emu_correct.c: correct kernels of kernels/correct.cu give the results of plain C, with no report, under several
+ * seeds and both ways of delivering cp.async. Runs on the committed PTX, and where nvcc exists on fresh PTX of several
+ * targets. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -40,12 +41,14 @@ static void vector_add(const setting *s) {
         a[i] = (float)i, b[i] = 0.25f * (float)i;
     float *c = buffer(m, NULL, sizeof a);
     help_launch l = make(s, m, "vector_add", 8, 128);
-    help_pointer(&l, buffer(m, a, sizeof a)), help_pointer(&l, buffer(m, b, sizeof b)), help_pointer(&l, c), help_int(&l, N);
+    help_pointer(&l, buffer(m, a, sizeof a)), help_pointer(&l, buffer(m, b, sizeof b)), help_pointer(&l, c),
+        help_int(&l, N);
     help_run_clean(&l);
     assert_int_equal(emu_unwritten(m, c, sizeof a, NULL), 0);
     for (int i = 0; i < N; i++)
         assert_true(c[i] == a[i] + b[i]);
-    assert_true(l.result.counters.global_sectors_read == 2 * (N * 4 / 32) && l.result.counters.global_sectors_written == N * 4 / 32);
+    assert_true(l.result.counters.global_sectors_read == 2 * (N * 4 / 32) &&
+                l.result.counters.global_sectors_written == N * 4 / 32);
     help_end(&l);
     emu_machine_destroy(m);
 }
@@ -124,7 +127,8 @@ static void matmul(const setting *s) {
     float *c = buffer(m, NULL, M * N * 4);
     help_launch l = make(s, m, "matmul", 1, 128);
     l.grid[0] = N / 32, l.grid[1] = M / 64;
-    help_pointer(&l, buffer(m, a, sizeof a)), help_pointer(&l, buffer(m, b, sizeof b)), help_pointer(&l, c), help_int(&l, N), help_int(&l, K);
+    help_pointer(&l, buffer(m, a, sizeof a)), help_pointer(&l, buffer(m, b, sizeof b)), help_pointer(&l, c),
+        help_int(&l, N), help_int(&l, K);
     help_run_clean(&l);
     for (int i = 0; i < M; i++)
         for (int j = 0; j < N; j++) {
@@ -142,27 +146,42 @@ static void matmul(const setting *s) {
 
 static double function_of(int i, double v, int n, double wide, uint64_t big) {
     switch (i & 15) {
-    case 0: return exp(v);
-    case 1: return log1p(v * v);
-    case 2: return sin((double)(float)(v * 1000));
-    case 3: return expm1(v);
-    case 4: return v / (v * v + 1);
-    case 5: return sqrt(fabs(v));
-    case 6: return pow(fabs(v) + 1, 2.5);
-    case 7: return i % (n / 2 + 1);
-    case 8: return (double)(big / (uint64_t)(i + 1));
-    case 9: return wide * i;
-    case 10: return tanh(v);
-    case 11: return exp2(v) + log2(fabs(v) + 1);
-    case 12: return 1 / sqrt(fabs(v) + 1) + round(v) + floor(v) + rint(v);
-    case 13: return sin(wide * v) + exp(wide * v);
+    case 0:
+        return exp(v);
+    case 1:
+        return log1p(v * v);
+    case 2:
+        return sin((double)(float)(v * 1000));
+    case 3:
+        return expm1(v);
+    case 4:
+        return v / (v * v + 1);
+    case 5:
+        return sqrt(fabs(v));
+    case 6:
+        return pow(fabs(v) + 1, 2.5);
+    case 7:
+        return i % (n / 2 + 1);
+    case 8:
+        return (double)(big / (uint64_t)(i + 1));
+    case 9:
+        return wide * i;
+    case 10:
+        return tanh(v);
+    case 11:
+        return exp2(v) + log2(fabs(v) + 1);
+    case 12:
+        return 1 / sqrt(fabs(v) + 1) + round(v) + floor(v) + rint(v);
+    case 13:
+        return sin(wide * v) + exp(wide * v);
     case 14: {
         uint32_t x = (uint32_t)i, reversed = 0;
         for (int k = 0; k < 32; k++)
             reversed |= (x >> k & 1) << (31 - k);
         return __builtin_popcount(x) + (x ? __builtin_clz(x) : 32) + __builtin_ffs(i) + (reversed >> 20);
     }
-    default: return fmax(v, 0.5) + copysign(3, v) + erf(v) + cos(v) + log(fabs(v) + 1);
+    default:
+        return fmax(v, 0.5) + copysign(3, v) + erf(v) + cos(v) + log(fabs(v) + 1);
     }
 }
 
@@ -263,7 +282,8 @@ static void all_kernels(emu_module *module, int seeds) {
     for (int seed = 0; seed < seeds; seed++)
         for (int async = 0; async < 2; async++) {
             setting s = {module, (uint64_t)seed, async ? EMU_ASYNC_EAGER : EMU_ASYNC_LATE};
-            vector_add(&s), reduce(&s), scan(&s), histogram(&s), matmul(&s), functions(&s), ring(&s), collectives(&s), calls(&s);
+            vector_add(&s), reduce(&s), scan(&s), histogram(&s), matmul(&s), functions(&s), ring(&s), collectives(&s),
+                calls(&s);
         }
     emu_module_destroy(module);
 }
@@ -272,6 +292,35 @@ static void committed(void **state) {
     (void)state;
     all_kernels(help_parse_file("tests/emu/ptx/correct_sm_80.ptx"), 4);
     all_kernels(help_parse_file("tests/emu/ptx/correct_sm_120f.ptx"), 3);
+}
+
+/* kernels/half.cu: the two compilers' code agrees bit by bit, and with what needs no arithmetic. */
+static void halves(void **state) {
+    (void)state;
+    enum { N = 300, FORMS = 12 };
+    static uint32_t in[3][N], got[2][N * FORMS];
+    static const char *const paths[] = {"tests/emu/ptx/half_sm_80.ptx", "tests/emu/ptx/half_sm_120f.ptx"};
+    uint64_t seed = 41;
+    for (int k = 0; k < 3 * N; k++)
+        in[k / N][k % N] = (uint32_t)help_random(&seed);
+    for (int k = 0; k < 2; k++) {
+        emu_machine *m = emu_machine_create();
+        uint32_t *y = buffer(m, NULL, sizeof got[0]);
+        help_launch l = help_launch_of(m, help_parse_file(paths[k]), "half_ops", 3, 128);
+        for (int i = 0; i < 3; i++)
+            help_pointer(&l, buffer(m, in[i], sizeof in[i]));
+        help_pointer(&l, y), help_int(&l, N);
+        help_run_clean(&l);
+        memcpy(got[k], y, sizeof got[0]);
+        emu_module_destroy(l.module);
+        help_end(&l);
+        emu_machine_destroy(m);
+    }
+    assert_memory_equal(got[0], got[1], sizeof got[0]);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(got[0][i * FORMS + 8], in[0][i] ^ 0x80008000);
+        assert_int_equal(got[0][i * FORMS + 9], in[0][i] & 0x7fff7fff);
+    }
 }
 
 static void compiled(void **state) {
@@ -288,6 +337,7 @@ static void compiled(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(committed), cmocka_unit_test(compiled)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(committed), cmocka_unit_test(halves),
+                                       cmocka_unit_test(compiled)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

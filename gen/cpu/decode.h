@@ -1,0 +1,50 @@
+/* decode.h: the phases of the decode kernels. Each decode_emit_* adds one internal function, void (ptr scratch), to the module. */
+#ifndef GEN_CPU_DECODE_H
+#define GEN_CPU_DECODE_H
+
+#include "gen/cpu/rows.h"
+
+enum { DECODE_PIECES_MAX = 64, DECODE_HEADS_MAX = 8, DECODE_ANGLES = 16 };
+
+typedef struct decode {
+    kernel *k;
+    rotation_table table; /* rotation by 0 .. DECODE_ANGLES-1 tokens */
+    val load, absorb, store_token, score_slots, score_window, softmax, read, store_out;
+} decode;
+
+/* decode_load.c */
+void decode_emit_load(decode *x);
+void decode_emit_absorb(decode *x);
+void decode_emit_store_token(decode *x);
+/* decode_window.c */
+void decode_emit_score_window(decode *x);
+/* decode_read.c */
+void decode_emit_softmax(decode *x);
+void decode_emit_read(decode *x);
+void decode_emit_store_out(decode *x);
+
+/* n elements as vectors of vl, then 8, 4: n is a multiple of 4 */
+typedef struct pieces {
+    int count, offset[DECODE_PIECES_MAX], width[DECODE_PIECES_MAX];
+} pieces;
+pieces pieces_of(int n, int vl);
+
+/* The window of a step: positions lowest .. lowest+count-1. */
+typedef struct window {
+    val lowest, count;
+    val entry, ring; /* ring entry of the first; entries of the ring */
+    val row_bytes;   /* of a head's scores in scratch */
+} window;
+window window_of(kernel *k, val f);
+/* Scores, then probabilities, of a head (i64) over the window. */
+val window_at(kernel *k, val f, const window *w, val head);
+/* entry + 1, or 0 at the ring's end */
+val next_entry(ir *b, val entry, val ring);
+
+/* Asks for the lines of `bytes` at p + PREFETCH. Memories and rings of neighbouring heads are adjacent, so that what is asked
+ * for past the end of one is the beginning of the next. */
+void prefetch_ahead(kernel *k, val p, int64_t bytes, bool write);
+/* `width` floats at base + floats */
+val f32_at(ir *b, val base, int64_t floats, int width);
+
+#endif

@@ -1,0 +1,176 @@
+/* decode_window.c: scores of the window. Keys are kept raw in the ring. Rotation depends on distance alone: with jb = j & ~15,
+ * rot(q,t).rot(k,j) = rot(q,t-jb).rot(k,j-jb), where the second angle is one of 16 constants and the first is computed once for 16 keys. */
+#include "gen/cpu/decode.h"
+#include "gen/cpu/ir_math.h"
+#include "gen/cpu/tile.h"
+
+/* ---- score_window: window[g][j - lowest] = qw_g . k_j ---- */
+
+window window_of(kernel *k, val f) {
+    ir *b = &k->b;
+    window w;
+    val position = frame_i64(k, f, FRAME_POSITION);
+    w.ring = frame_i64(k, f, FRAME_RING);
+    /* positions max(pos-W+1, 0) .. pos; those before the ring's capacity are gone by definition of the capacity */
+    w.lowest = ir_max(b, ir_addc(b, position, 1 - k->W), ir_int(b, 0));
+    w.count = ir_addc(b, ir_sub(b, position, w.lowest), 1);
+    w.entry = ir_urem(b, w.lowest, w.ring);
+    val tokens = ir_min(b, ir_int(b, k->W), w.ring);
+    w.row_bytes = ir_mulc(b, ir_floor_div(b, ir_addc(b, tokens, 15), 16), 64);
+    return w;
+}
+
+val window_at(kernel *k, val f, const window *w, val head) {
+    return ir_at(&k->b, ir_atc(&k->b, f, k->window_scores_at), ir_mul(&k->b, head, w->row_bytes));
+}
+
+val next_entry(ir *b, val entry, val ring) {
+    val next = ir_addc(b, entry, 1);
+    return ir_select(b, ir_cmp(b, "==", next, ring), ir_int(b, 0), next);
+}
+
+static void store_dots(kernel *k, val f, const window *w, val *acc, int g0, int heads, val index) {
+    ir *b = &k->b;
+    for (int g = 0; g < heads; g++) {
+        val sum = ir_reduce(b, acc[g], ir_fadd);
+        val at = ir_at(b, window_at(k, f, w, ir_int(b, g0 + g)), ir_mulc(b, index, 4));
+        ir_store(b, sum, at, 4);
+    }
+}
+
+/* acc[g] += q * x, whatever the width of x: narrow products are widened with zeros */
+static val accumulate_dot(ir *b, val acc, val q, val x, int width) {
+    if (width == b->vl)
+        return ir_fma(b, q, x, acc);
+    int widen[IR_VECTOR_MAX];
+    for (int i = 0; i < b->vl; i++)
+        widen[i] = i < width ? i : width;
+    val product = ir_fmul(b, q, x);
+    return ir_fadd(b, acc, ir_shuffle(b, product, LLVMConstNull(LLVMTypeOf(product)), widen, b->vl));
+}
+
+static void dot_plain(kernel *k, val f, const window *w, int g0, int heads) {
+    ir *b = &k->b;
+    bool given = k->p->rope == NHA_ROPE_GIVEN;
+    int esize = row_element_bytes(k->p->dtype);
+    pieces p = pieces_of(k->K, b->vl);
+    val entry = w->entry, ring = frame_ptr(k, f, given ? FRAME_RING_RK : FRAME_RING_K);
+    ir_loop loop;
+    ir_loop_begin(b, &loop, ir_int(b, 0), w->count, ir_int(b, 1), &entry, 1);
+    val key = ir_at(b, ring, ir_mulc(b, entry, (int64_t)k->K * esize)), acc[DECODE_HEADS_MAX];
+    if (g0 == 0)
+        prefetch_ahead(k, key, (int64_t)k->K * esize, false);
+    for (int g = 0; g < heads; g++)
+        acc[g] = ir_zero(b);
+    for (int i = 0; i < p.count; i++) {
+        val x = ir_load_dtype(b, k->p->dtype, p.width[i], ir_atc(b, key, (int64_t)p.offset[i] * esize));
+        for (int g = 0; g < heads; g++) {
+            val q = f32_at(b, frame_at(k, f, k->qw, ir_int(b, g0 + g), 0), p.offset[i], p.width[i]);
+            acc[g] = accumulate_dot(b, acc[g], q, x, p.width[i]);
+        }
+    }
+    store_dots(k, f, w, acc, g0, heads, loop.index);
+    entry = next_entry(b, entry, w->ring);
+    ir_loop_end(b, &loop, &entry);
+}
+
+/* The two halves of `width` pairs from pair `offset` on: neox (i, i + K/2), gptj (2i, 2i+1). read(base, element, width) */
+static void load_pairs(kernel *k, int dtype, val base, int offset, int width, val *x1, val *x2) {
+    ir *b = &k->b;
+    int size = row_element_bytes(dtype);
+    if (k->p->rope == NHA_ROPE_NEOX) {
+        *x1 = ir_load_dtype(b, dtype, width, ir_atc(b, base, (int64_t)offset * size));
+        *x2 = ir_load_dtype(b, dtype, width, ir_atc(b, base, (int64_t)(k->K / 2 + offset) * size));
+        return;
+    }
+    int even[IR_VECTOR_MAX], odd[IR_VECTOR_MAX];
+    for (int i = 0; i < width; i++) {
+        even[i] = 2 * i;
+        odd[i] = 2 * i + 1;
+    }
+    val u = ir_load_dtype(b, dtype, width, ir_atc(b, base, (int64_t)2 * offset * size));
+    val w = ir_load_dtype(b, dtype, width, ir_atc(b, base, (int64_t)(2 * offset + width) * size));
+    *x1 = ir_shuffle(b, u, w, even, width);
+    *x2 = ir_shuffle(b, u, w, odd, width);
+}
+
+static void rotation(ir *b, val x1, val x2, val c, val s, val *y1, val *y2) {
+    *y1 = ir_fsub(b, ir_fmul(b, x1, c), ir_fmul(b, x2, s));
+    *y2 = ir_fma(b, x2, c, ir_fmul(b, x1, s));
+}
+
+/* rotated[g] = rot(qw_g, distance) as halves [first | second] */
+static void rotate_queries(decode *x, val f, val distance, int g0, int heads) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    pieces p = pieces_of(k->K / 2, b->vl);
+    for (int i = 0; i < p.count; i++) {
+        int width = p.width[i];
+        val turns = ir_load(b, ir_vec(b, b->i64, width), ir_atc(b, x->table.turns, p.offset[i] * 8), 8), lane[IR_VECTOR_MAX];
+        for (int l = 0; l < width; l++)
+            lane[l] = ir_i32(b, 0);
+        val one = LLVMBuildInsertElement(b->builder, LLVMGetPoison(LLVMTypeOf(turns)), distance, ir_i32(b, 0), "");
+        val all = LLVMBuildShuffleVector(b->builder, one, LLVMGetPoison(LLVMTypeOf(turns)), LLVMConstVector(lane, (unsigned)width), "");
+        val angle = LLVMBuildLShr(b->builder, ir_mul(b, all, turns), ir_like_int(b, turns, 32), ""), c, s;
+        ir_cos_sin(b, LLVMBuildTrunc(b->builder, angle, ir_vec(b, b->i32, width), ""), &c, &s);
+        for (int g = 0; g < heads; g++) {
+            val x1, x2, y1, y2;
+            load_pairs(k, NHA_F32, frame_at(k, f, k->qw, ir_int(b, g0 + g), 0), p.offset[i], width, &x1, &x2);
+            rotation(b, x1, x2, c, s, &y1, &y2);
+            val to = frame_at(k, f, k->rotated, ir_int(b, g0 + g), p.offset[i]);
+            ir_store(b, y1, to, 4);
+            ir_store(b, y2, ir_atc(b, to, (int64_t)k->K / 2 * 4), 4);
+        }
+    }
+}
+
+static void dot_rotated(decode *x, val f, const window *w, int g0, int heads) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    int esize = row_element_bytes(k->p->dtype);
+    pieces p = pieces_of(k->K / 2, b->vl);
+    val position = frame_i64(k, f, FRAME_POSITION), ring = frame_ptr(k, f, FRAME_RING_K), entry = w->entry;
+    ir_loop groups, keys;
+    val first_group = ir_mulc(b, ir_floor_div(b, w->lowest, DECODE_ANGLES), DECODE_ANGLES), end = ir_add(b, w->lowest, w->count);
+    ir_loop_begin(b, &groups, first_group, end, ir_int(b, DECODE_ANGLES), &entry, 1);
+    rotate_queries(x, f, ir_sub(b, position, groups.index), g0, heads);
+    val from = ir_max(b, w->lowest, groups.index), to = ir_min(b, end, ir_addc(b, groups.index, DECODE_ANGLES));
+    ir_loop_begin(b, &keys, from, to, ir_int(b, 1), &entry, 1);
+    val key = ir_at(b, ring, ir_mulc(b, entry, (int64_t)k->K * esize)), acc[DECODE_HEADS_MAX];
+    if (g0 == 0)
+        prefetch_ahead(k, key, (int64_t)k->K * esize, false);
+    val table = ir_mulc(b, ir_sub(b, keys.index, groups.index), (int64_t)k->hp * 4);
+    for (int g = 0; g < heads; g++)
+        acc[g] = ir_zero(b);
+    for (int i = 0; i < p.count; i++) {
+        int width = p.width[i];
+        val x1, x2, y1, y2, c = f32_at(b, ir_at(b, x->table.cosine, table), p.offset[i], width);
+        load_pairs(k, k->p->dtype, key, p.offset[i], width, &x1, &x2);
+        rotation(b, x1, x2, c, f32_at(b, ir_at(b, x->table.sine, table), p.offset[i], width), &y1, &y2);
+        for (int g = 0; g < heads; g++) {
+            val q = frame_at(k, f, k->rotated, ir_int(b, g0 + g), 0);
+            acc[g] = accumulate_dot(b, acc[g], f32_at(b, q, p.offset[i], width), y1, width);
+            acc[g] = accumulate_dot(b, acc[g], f32_at(b, q, k->K / 2 + p.offset[i], width), y2, width);
+        }
+    }
+    store_dots(k, f, w, acc, g0, heads, ir_sub(b, keys.index, w->lowest));
+    entry = next_entry(b, entry, w->ring);
+    ir_loop_end(b, &keys, &entry);
+    ir_loop_end(b, &groups, &entry);
+}
+
+void decode_emit_score_window(decode *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    x->score_window = phase_begin(k, "score_window", "p", (const char *const[]){"scratch"});
+    val f = ir_param(b, 0);
+    window w = window_of(k, f);
+    for (int g = 0; g < k->G; g += DECODE_HEADS_MAX) {
+        int heads = k->G - g < DECODE_HEADS_MAX ? k->G - g : DECODE_HEADS_MAX;
+        if (k->rotate)
+            dot_rotated(x, f, &w, g, heads);
+        else
+            dot_plain(k, f, &w, g, heads);
+    }
+    phase_end(k);
+}
