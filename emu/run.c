@@ -171,6 +171,10 @@ static bool control(warp *w, const op *o, uint32_t group, uint32_t exec, uint32_
         }
         park(w, exec & ~passed, *pc);
         w->at_sync |= exec & ~passed;
+        uint32_t here = 0; /* who waits at this instruction, also from groups that came before */
+        FOR_LANES(i, w->at_sync) here |= w->pc[i] == *pc ? 1u << i : 0;
+        if (here & ~exec)
+            w->at_sync &= ~here; /* together they are a larger group: they look again as one */
         park(w, passed, *pc + 1);
     }
     }
@@ -213,7 +217,7 @@ static void run_warp(warp *w, uint64_t slice) {
                     parked = true;
                     break;
                 }
-                if (pc != before + 1 && (ready_lanes(w) & ~group)) {
+                if (pc != before + 1 && (w->alive & ~w->at_barrier & ~group)) { /* lanes that wait for this group may stand there */
                     if (!fair && others_below(w, group, pc))
                         break;
                     join = join_point(w, group, pc);

@@ -24,6 +24,7 @@ except (AttributeError, OSError):
     pass  # not glibc
 
 import torch
+import torch._inductor.config
 import torch.nn.functional as F
 
 B, HQ, H, K, V, M, W = 1, 8, 2, 128, 128, 64, 64
@@ -36,23 +37,23 @@ TOLERANCE = {"f32": 1e-5, "bf16": 4e-3}
 
 # ---- Inputs -------------------------------------------------------------------------------------------------------
 
-def rotate(x, theta):
-    """neox rotation of x [B,T,*,K] at positions 0..T-1, in fp64: dimension i is paired with i + K/2."""
-    half = x.shape[-1] // 2
-    inv = theta ** (-torch.arange(half, dtype=torch.float64) / half)
-    angle = torch.arange(x.shape[1], dtype=torch.float64)[:, None] * inv
+def rotate(x, inv_freq):
+    """neox rotation of x [B,T,*,K] at positions 0..T-1, in fp64: dimension i is paired with i + K/2. None: none."""
+    if inv_freq is None:
+        return x.double()
+    angle = torch.arange(x.shape[1], dtype=torch.float64)[:, None] * inv_freq
     cos, sin = angle.cos()[None, :, None], angle.sin()[None, :, None]
-    lo, hi = x.double().split(half, -1)
+    lo, hi = x.double().split(K // 2, -1)
     return torch.cat([lo * cos - hi * sin, hi * cos + lo * sin], -1)
 
 
-def inputs(tokens, dtype, theta, seed=1):
+def inputs(tokens, dtype, inv_freq, seed=1):
     """q, k, v, gate logits f, and the rotated rq, rk; token-major [B,T,heads,*], contiguous, in `dtype`."""
     gen = torch.Generator().manual_seed(seed)
     draw = lambda heads, dim: torch.randn(B, tokens, heads, dim, generator=gen).to(dtype)
     x = {"q": draw(HQ, K), "k": draw(H, K), "v": draw(H, V), "f": draw(H, M)}
     for name in "q", "k":
-        x["r" + name] = (rotate(x[name], theta) if theta else x[name]).to(dtype)
+        x["r" + name] = rotate(x[name], inv_freq).to(dtype)
     return x
 
 
@@ -127,6 +128,7 @@ def span(q, rq, kv_in, kwt, vw, f, state, band, entered, before_start):
     return o.view(n, c, rows, V), state
 
 
+torch._dynamo.config.recompile_limit = 64  # one graph a shape: chunk, span, dtype, first span or not
 compiled_span = torch.compile(span, dynamic=False)
 
 
@@ -221,35 +223,35 @@ def nhac_output(args, library, x):
 
 
 def spec_of(library):
-    """(dtype, theta or 0) of a library whose spec has the shape of this file, else an error."""
-    with open(os.path.join(library, "spec.yaml")) as file:
-        text = file.read()
-    need = {"head_dim": str(K), "slots": str(M), "window": str(W)}
+    """(dtype, inverse frequencies or None) of a library of this file's problem; its spec.yaml is in canonical form."""
+    path = os.path.join(library, "spec.yaml")
+    with open(path) as file:
+        lines = dict(line.rstrip().split(": ", 1) for line in file if re.match(r"[a-z_]+: ", line))
+    need = {"head_dim": f"{{qk: {K}, v: {V}}}", "heads": f"{{query: {HQ}, kv: {H}}}", "slots": str(M),
+            "window": str(W), "slot_lag": str(W), "slot_map": "identity", "value_map": "identity"}
     for key, value in need.items():
-        if not re.search(rf"^{key}:\s*{value}\s*(#.*)?$", text, re.M):
-            raise SystemExit(f"{library}/spec.yaml: {key}: {value} expected")
-    heads = re.search(r"^heads:\s*\{query:\s*(\d+),\s*kv:\s*(\d+)\}", text, re.M)
-    if not heads or heads.groups() != (str(HQ), str(H)):
-        raise SystemExit(f"{library}/spec.yaml: heads: {{query: {HQ}, kv: {H}}} expected")
-    style = re.search(r"^rope:\s*\{style:\s*(\w+)", text, re.M)
-    theta = re.search(r"theta:\s*([0-9.e+]+)", text)
-    if style and style.group(1) not in ("none", "neox"):
-        raise SystemExit(f"{library}/spec.yaml: rope none or neox expected")
-    dtype = re.search(r"^dtype:\s*(\w+)", text, re.M).group(1)
-    if dtype not in DTYPES:
-        raise SystemExit(f"{library}/spec.yaml: dtype f32 or bf16 expected")
-    rotated = style and style.group(1) == "neox"
-    return dtype, (float(theta.group(1)) if theta else 10000.0) if rotated else 0
+        if lines.get(key) != value:
+            raise SystemExit(f"{path}: {key}: {lines.get(key)}: {value} expected")
+    if not lines["gate"].startswith(f"{{input: logit, normalizer: {NORMALIZER}, dtype: {lines['dtype']}, s: derived"):
+        raise SystemExit(f"{path}: gate: logits with normalizer {NORMALIZER} in the spec's dtype expected")
+    if lines["dtype"] not in DTYPES:
+        raise SystemExit(f"{path}: dtype: f32 or bf16 expected")
+    frequencies = re.fullmatch(r"\{style: neox, inv_freq: \[(.*)\]\}", lines["rope"])
+    if frequencies:
+        return lines["dtype"], torch.tensor([float(x) for x in frequencies.group(1).split(",")], dtype=torch.float64)
+    if not lines["rope"].startswith("{style: none"):
+        raise SystemExit(f"{path}: rope: none or neox expected")
+    return lines["dtype"], None
 
 
 # ---- Checking and timing ------------------------------------------------------------------------------------------
 
-def check(args, library, dtype, theta, variants, tokens=512):
+def check(args, library, dtype, inv_freq, variants, tokens=512):
     """Relative L2 of every NHA subject, nhac's among them, against the token loop on the same rounded inputs.
     Torch is given rotated inputs rounded to the dtype; its reference has the same ones."""
-    x = inputs(tokens, DTYPES[dtype], theta, seed=2)
+    x = inputs(tokens, DTYPES[dtype], inv_freq, seed=2)
     ref = token_loop(x, x["rq"].double(), x["rk"].double())
-    exact = token_loop(x, *(rotate(x[n], theta) if theta else x[n].double() for n in "qk"))
+    exact = token_loop(x, *(rotate(x[n], inv_freq) for n in "qk"))
     distance = lambda o, r: ((o.double() - r).norm() / r.norm()).item()
     errors = {"nhac": distance(nhac_output(args, library, x), exact)}
     with torch.inference_mode():
@@ -262,6 +264,13 @@ def check(args, library, dtype, theta, variants, tokens=512):
     return wrong
 
 
+def set_threads(count):
+    """For every pool in this process, compiled code included: it has the count written into it."""
+    torch.set_num_threads(count)
+    torch._inductor.config.cpp.threads = count
+    torch._dynamo.reset()
+
+
 def seconds(fn, least):
     """Shortest of the calls made in `least` seconds (at least one); and the median of them."""
     times, begin = [], time.perf_counter()
@@ -272,6 +281,17 @@ def seconds(fn, least):
     return min(times), statistics.median(times)
 
 
+def busy():
+    """(CPU seconds used by everyone on this machine, by this process and its ended children); zeros if unknown."""
+    try:
+        with open("/proc/stat") as file:
+            user, nice, system, _, _, irq, soft, steal = map(int, file.readline().split()[1:9])
+    except OSError:
+        return 0.0, 0.0
+    everyone = (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
+    return everyone, sum(os.times()[:4])
+
+
 def product_rate(dtype):
     """GFLOP/s of torch's own 1024^3 product: shows that the peer has its best instructions."""
     a, b = torch.randn(1024, 1024).to(dtype), torch.randn(1024, 1024).to(dtype)
@@ -279,20 +299,21 @@ def product_rate(dtype):
     return 2 * 1024 ** 3 / seconds(lambda: a @ b, 0.1)[0] * 1e-9
 
 
-def compare(args, library, dtype, theta, tokens, threads, subjects):
+def compare(args, library, dtype, inv_freq, tokens, threads, subjects):
     """Rounds of all subjects and nhac; order turned round every other time. Prints the paired ratios."""
-    torch.set_num_threads(threads)
-    x = inputs(tokens, DTYPES[dtype], theta)
+    set_threads(threads)
+    x = inputs(tokens, DTYPES[dtype], inv_freq)
     took = {name: [] for name in subjects}
     best = {name: float("inf") for name in subjects}
-    ours, rows = [], []
+    ours, rows, others = [], [], []
     with torch.inference_mode():
         rate = product_rate(DTYPES[dtype])
-        if args.slice:
-            for fn in subjects.values():
-                fn(x)
+        for fn in subjects.values():
+            if args.slice or fn is not causal:
+                fn(x)  # compiles
         for r in range(args.rounds):
             names = list(subjects) + [None]
+            clock, (all_before, own_before) = time.perf_counter(), busy()
             for name in names if r % 2 == 0 else names[::-1]:
                 if name is None:
                     row = nhac_bench(args, library, tokens, threads)
@@ -302,11 +323,16 @@ def compare(args, library, dtype, theta, tokens, threads, subjects):
                     least, median = seconds(lambda: subjects[name](x), args.slice)
                     took[name].append(median)
                     best[name] = min(best[name], least)
+            all_after, own_after = busy()
+            foreign = (all_after - all_before) - (own_after - own_before)
+            others.append(max(0.0, foreign) / (time.perf_counter() - clock))
     fastest = min(row["us_min"] for row in rows) * 1e-6
     print(f"\n{dtype} T={tokens} threads={threads}, {args.rounds} rounds; torch product {rate:.0f} GFLOP/s, "
           f"nhac kernel {rows[0]['kernel']}, its limit "
-          f"{statistics.median(row['limit_gflops'] for row in rows):.0f} GFLOP/s")
-    print(f"  {'':28}{'median ms':>10} {'best ms':>9} {'tokens/s':>9}   time over nhac's: median [least, most], of bests")
+          f"{statistics.median(row['limit_gflops'] for row in rows):.0f} GFLOP/s; "
+          f"other processes used {min(others):.2f} to {max(others):.2f} CPUs in a round")
+    print(f"  {'':28}{'median ms':>10} {'best ms':>9} {'tokens/s':>9}   "
+          "time over nhac's: median [least, most], of bests")
     print(f"  {'nhac':28}{statistics.median(ours) * 1e3:10.2f} {fastest * 1e3:9.2f} "
           f"{tokens / statistics.median(ours):9.0f}")
     for name, times in took.items():
@@ -326,16 +352,19 @@ def main():
     parser.add_argument("--causal", type=int, nargs="*", default=[], help="T at which causal attention is timed too")
     parser.add_argument("--variants", nargs="+", help="C:AT:PRODUCTS:HOW (f32 libraries: those with f32 products)")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--slice", type=float, default=0.15, help="seconds a subject a round; 0: one call, unwarmed")
+    parser.add_argument("--slice", type=float, default=0.15,
+                        help="seconds a subject a round; 0: one call, causal attention unwarmed")
     args = parser.parse_args()
     print(f"torch {torch.__version__}, capability {torch.backends.cpu.get_cpu_capability()}, "
           f"mkldnn {torch.backends.mkldnn.is_available()}, mkl {torch.backends.mkl.is_available()}, {every} cpus")
     for library in args.library:
-        dtype, theta = spec_of(library)
-        texts = args.variants or [f"{c}:{at}:{p}:{how}" for c in (32, 64) for at in (0, 8) for p in DTYPES
-                                  for how in ("eager", "compile")]
+        dtype, inv_freq = spec_of(library)
+        # Compiling all chunks at once would unroll the recurrence over them, anew for each T.
+        texts = args.variants or [f"{c}:{at}:{p}:{how}" for c in (32, 64) for p in DTYPES
+                                  for at, how in ((0, "eager"), (8, "eager"), (8, "compile"))]
         variants = [v for v in map(Variant, texts) if dtype == "bf16" or v.product == torch.float32]
-        wrong = check(args, library, dtype, theta, variants)
+        set_threads(args.threads[0])
+        wrong = check(args, library, dtype, inv_freq, variants)
         if "nhac" in wrong:
             return 1
         # A variant outside the tolerance is not a peer.
@@ -343,7 +372,7 @@ def main():
         for tokens in args.tokens:
             also = {"causal sdpa": causal} if tokens in args.causal else {}
             for threads in args.threads:
-                compare(args, library, dtype, theta, tokens, threads, {**subjects, **also})
+                compare(args, library, dtype, inv_freq, tokens, threads, {**subjects, **also})
     return 0
 
 

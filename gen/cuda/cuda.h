@@ -34,6 +34,8 @@ typedef struct gen_cuda_kernel {
 
 /* The table; within an op the generic kernel first: it is the default that always races. Static. */
 const gen_cuda_kernel *gen_cuda_kernels(int *count);
+/* Whether any variant computes this op. */
+bool gen_cuda_has(nha_op op);
 const gen_cuda_kernel *gen_cuda_kernel_find(nha_op op, const char *name);
 
 /* A candidate: values of the knobs of the space file, in its order and spelling. */

@@ -23,6 +23,24 @@ jit_nvrtc *help_open_nvrtc(void) {
     return NULL;
 }
 
+static const char *nothing(const gen_problem *p, const gen_cuda_target *t) {
+    (void)p, (void)t;
+    return NULL;
+}
+static const gen_cuda_kernel prefill_row = {
+     .op = NHA_PREFILL,
+     .name = "generic",
+     .template_file = "prefill_generic.cu",
+     .space_file = "cuda_prefill_generic.yaml",
+     .generic = true,
+     .refuses = nothing,
+     .launch_count = 2,
+     .launch = {{.knob = "KERNEL_MAIN", .suffix = "", .threads = "THREADS", .shared = "SHARED_BYTES"},
+                {.knob = "KERNEL_COMMIT", .suffix = "_commit", .threads = "COMMIT_THREADS", .needs_cache = true}}};
+const gen_cuda_kernel *help_generic(nha_op op) {
+    return op == NHA_PREFILL ? &prefill_row : gen_cuda_kernel_find(op, "generic");
+}
+
 static bool parse(help_kernel *kernel, err *e) {
     emu_error error = {0};
     kernel->module = emu_module_parse(kernel->image.ptx, kernel->image.ptx_size, &error);
@@ -31,7 +49,7 @@ static bool parse(help_kernel *kernel, err *e) {
 
 bool help_kernel_create(const jit_nvrtc *nvrtc, const gen_embedded *files, const gen_problem *problem, nha_op op,
                         const char *target, const gen_cuda_tile *tile, help_kernel *kernel, err *e) {
-    const gen_cuda_kernel *row = gen_cuda_kernel_find(op, "generic");
+    const gen_cuda_kernel *row = help_generic(op);
     const gen_cuda_target *arch = gen_cuda_target_find(target);
     gen_cuda_tile standard;
     memset(kernel, 0, sizeof *kernel);

@@ -19,6 +19,7 @@ typedef struct help_kernel {
 /* NVRTC; where there is none, says so loudly and skips the running test. */
 jit_nvrtc *help_open_nvrtc(void);
 
+const gen_cuda_kernel *help_generic(nha_op op);
 /* tile NULL: the default one. Errors: ERR_INPUT or ERR_INTERNAL from rendering, ERR_COMPILE. */
 bool help_kernel_create(const jit_nvrtc *nvrtc, const gen_embedded *files, const gen_problem *problem, nha_op op,
                         const char *target, const gen_cuda_tile *tile, help_kernel *kernel, err *e);
