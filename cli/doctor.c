@@ -72,7 +72,7 @@ static void devices(void) {
                version / 1000, version % 1000 / 10);
     else
         missing("cuda", "no driver (libcuda.so.1); CUDA kernels are not available in this version anyway");
-    found("emu", "not available in this version");
+    found("emu", "PTX runs by `nhac emu`; as a device of run and verify it is not available in this version");
 }
 
 static void folders(void) {
