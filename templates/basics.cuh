@@ -17,8 +17,8 @@ using gate_bits = u16;
 
 constexpr int LANES = 32; // of a warp
 
-// A pointer to global memory from its address. The conversion by __cvta_global_to_generic would say the same, but on addresses
-// that are chosen at run time the compilers of CUDA 13.0 never end.
+// A pointer to global memory from its address. The conversion by __cvta_global_to_generic would say the same, but on
+// addresses that are chosen at run time the compilers of CUDA 13.0 never end.
 __device__ __forceinline__ void *global(u64 address) {
     void *pointer = (void *)address;
     __builtin_assume(__isGlobal(pointer));

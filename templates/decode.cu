@@ -1,5 +1,5 @@
-// decode.cu: one step of decoding, in one launch. A block serves one sequence and kv head: all heads of the group share one
-// read of the memory, which is updated in place in the pool; the token goes into the rings.
+// decode.cu: one step of decoding, in one launch. A block serves one sequence and kv head: all heads of the group share
+// one read of the memory, which is updated in place in the pool; the token goes into the rings.
 //     h[m,:] = exp(g_j[m]) h[m,:] + s_j[m] x_j    j = position - SLOT_LAG, for hk as it is scored, for hv as it is read
 //     p = softmax over slots and window, taken in tiles of TILE_COLUMNS columns with a running maximum
 // Every product is made of FMAs in f32, whatever the dtype: decoding is bound by memory, not by arithmetic.
@@ -12,13 +12,16 @@
 #define WARPS 4 // warps of a block; values 2, 4, 8
 #endif
 #ifndef HEADS_MOST
-#define HEADS_MOST 8 // most heads of the group at a time: where the group has more, the memory is read again; values 8, 4, 2, 16
+#define HEADS_MOST 8 // heads of the group at a time; with more, the memory is read again; values 8, 4, 2, 16
 #endif
 #ifndef TILE_COLUMNS
 #define TILE_COLUMNS 64 // slots or tokens between two steps of the softmax; values 32, 64, 128
 #endif
 #ifndef KEY_LANES
 #define KEY_LANES 8 // lanes that share a row of K; values 4, 8, 16, 32
+#endif
+#ifndef BLOCKS
+#define BLOCKS 1 // blocks that a multiprocessor must have registers for; values 1, 4, 8
 #endif
 
 #include "basics.cuh"
@@ -28,7 +31,7 @@
 
 constexpr int THREADS = WARPS * 32;
 constexpr int PASSES = (GROUP + HEADS_MOST - 1) / HEADS_MOST;
-constexpr int HEADS = (GROUP + PASSES - 1) / PASSES; // at a time
+constexpr int HEADS = (GROUP + PASSES - 1) / PASSES;                         // at a time
 constexpr int VALUE_LANES = HEAD_DIM_V > 64 ? 32 : HEAD_DIM_V > 32 ? 16 : 8; // lanes that share a row of V
 constexpr int KEY_ROWS = THREADS / KEY_LANES;                                // rows that the block takes at a time
 constexpr int VALUE_ROWS = THREADS / VALUE_LANES;
@@ -37,17 +40,18 @@ constexpr int VALUE_PARTS = (HEAD_DIM_V + 4 * VALUE_LANES - 1) / (4 * VALUE_LANE
 constexpr int WINDOW_QUERIES = SLOTS > 0 && WINDOW > 0 && (ROPE != ROPE_NONE || SLOT_MAP != MAP_IDENTITY) ? 1 : 0;
 
 // Shared memory, offsets in bytes.
-constexpr int SLOT_QUERY_AT = 0;                                                     // f32 [HEADS][K], mapped
+constexpr int SLOT_QUERY_AT = 0;                                                          // f32 [HEADS][K], mapped
 constexpr int WINDOW_QUERY_AT = SLOT_QUERY_AT + WINDOW_QUERIES * HEADS * HEAD_DIM_QK * 4; // f32 [HEADS][K], rotated
-constexpr int WEIGHT_AT = WINDOW_QUERY_AT + HEADS * HEAD_DIM_QK * 4;                 // f32 [HEADS][TILE_COLUMNS] scores, then p
-constexpr int KEY_AT = WEIGHT_AT + HEADS * TILE_COLUMNS * 4;                         // f32 [K] of the token absorbed, mapped
-constexpr int VALUE_AT = KEY_AT + HEAD_DIM_QK * 4;                                   // f32 [V], mapped
-constexpr int DECAY_AT = VALUE_AT + HEAD_DIM_V * 4;                                  // decay [SLOTS]
-constexpr int GIVE_AT = DECAY_AT + SLOTS * 8;                                        // f32 [SLOTS] s
-constexpr int STATE_AT = GIVE_AT + SLOTS * 4;                                        // softmax_state [HEADS]
-constexpr int PARTIAL_AT = (STATE_AT + HEADS * 12 + 15) / 16 * 16;                   // f32 [VALUE_ROWS][HEADS][V]
+constexpr int WEIGHT_AT = WINDOW_QUERY_AT + HEADS * HEAD_DIM_QK * 4; // f32 [HEADS][TILE_COLUMNS] scores, then p
+constexpr int KEY_AT = WEIGHT_AT + HEADS * TILE_COLUMNS * 4;         // f32 [K] of the token absorbed, mapped
+constexpr int VALUE_AT = KEY_AT + HEAD_DIM_QK * 4;                   // f32 [V], mapped
+constexpr int DECAY_AT = VALUE_AT + HEAD_DIM_V * 4;                  // decay [SLOTS]
+constexpr int GIVE_AT = DECAY_AT + SLOTS * 8;                        // f32 [SLOTS] s
+constexpr int STATE_AT = GIVE_AT + SLOTS * 4;                        // softmax_state [HEADS]
+constexpr int PARTIAL_AT = (STATE_AT + HEADS * 12 + 15) / 16 * 16;   // f32 [VALUE_ROWS][HEADS][V]
 constexpr int SHARED_BYTES = PARTIAL_AT + VALUE_ROWS * HEADS * HEAD_DIM_V * 4;
 
+static_assert(BLOCKS * WARPS <= 32, "more warps than the multiprocessors of some GPUs hold");
 static_assert(SHARED_BYTES <= 232448, "more shared memory than a block of any GPU has");
 static_assert(HEADS_MOST == 8 || HEADS_MOST < GROUP, "the same kernel as with HEADS_MOST 8");
 static_assert(TILE_COLUMNS % KEY_ROWS == 0, "a tile of columns is a whole number of passes over rows of K");
@@ -130,8 +134,10 @@ __device__ __forceinline__ void load_absorbed(const nha_args &args, const step &
     const nha_cache &cache = args.cache;
     bool absorbs = SLOT_LAG <= at.task.available && at.first_head == 0;
     float4 *key = shared_float4(KEY_AT, 0, 0, 0), *value = shared_float4(VALUE_AT, 0, 0, 0);
-    u64 k = token_at(stream_of(args, at.task, args.k, cache.k_offset, HEAD_DIM_QK * ELEMENT_BYTES), absorbs ? -SLOT_LAG : 0);
-    u64 v = token_at(stream_of(args, at.task, args.v, cache.v_offset, HEAD_DIM_V * ELEMENT_BYTES), absorbs ? -SLOT_LAG : 0);
+    u64 k = token_at(stream_of(args, at.task, args.k, cache.k_offset, HEAD_DIM_QK * ELEMENT_BYTES),
+                     absorbs ? -SLOT_LAG : 0);
+    u64 v =
+        token_at(stream_of(args, at.task, args.v, cache.v_offset, HEAD_DIM_V * ELEMENT_BYTES), absorbs ? -SLOT_LAG : 0);
     for (int i = threadIdx.x; i < HEAD_DIM_QK / 4; i += THREADS)
         key[i] = slot_map4(load4(k + i * 4 * ELEMENT_BYTES));
     for (int i = threadIdx.x; i < HEAD_DIM_V / 4; i += THREADS)
@@ -139,7 +145,8 @@ __device__ __forceinline__ void load_absorbed(const nha_args &args, const step &
 
     decay *decays = (decay *)(shared + DECAY_AT);
     float *gives = shared_floats(GIVE_AT);
-    u64 gate = token_at(stream_of(args, at.task, args.gate, cache.gate_offset, SLOTS * GATE_BYTES), absorbs ? -SLOT_LAG : 0);
+    u64 gate =
+        token_at(stream_of(args, at.task, args.gate, cache.gate_offset, SLOTS * GATE_BYTES), absorbs ? -SLOT_LAG : 0);
 #if GATE_S_GIVEN
     u64 given = token_at(stream_of(args, at.task, args.s, cache.s_offset, SLOTS * GATE_BYTES), absorbs ? -SLOT_LAG : 0);
 #endif
@@ -328,7 +335,8 @@ __device__ __forceinline__ void store_output(const nha_args &args, const step &a
         }
         float inverse = 1.0f / states[head].sum;
         if (head_exists(at, head))
-            store2(query_at(at.task, args.o, 0, at.first_head + head) + column * ELEMENT_BYTES, x * inverse, y * inverse);
+            store2(query_at(at.task, args.o, 0, at.first_head + head) + column * ELEMENT_BYTES, x * inverse,
+                   y * inverse);
     }
     for (int head = threadIdx.x; head < HEADS; head += THREADS)
         if (args.lse.data && head_exists(at, head))
@@ -360,7 +368,7 @@ __device__ __forceinline__ void commit(const nha_args &args, const nha_task &tas
         ((i64 *)global(task.row))[task.head] = task.position + 1;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) KERNEL_MAIN(const __grid_constant__ nha_args args) {
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) KERNEL_MAIN(const __grid_constant__ nha_args args) {
     step at;
     at.task = task_of_block(args);
     if (at.task.length < 0)

@@ -1,6 +1,6 @@
 #pragma once
-// numerics.cuh: gates and maps, exact enough for 65,536 tokens: nothing is rounded below f32, and no small difference is
-// taken of large numbers.
+// numerics.cuh: gates and maps, exact enough for 65,536 tokens: nothing is rounded below f32, and no small difference
+// is taken of large numbers.
 #include "basics.cuh"
 
 constexpr float LOG2_E = 1.4426950408889634f;

@@ -1,12 +1,11 @@
-// prefill_generic.cu: prefill for every legal problem. A block takes one sequence and kv head, chunk after chunk of CHUNK
-// tokens, all heads of the group as rows r = (token, head): CHUNK * GROUP rows, TILE_ROWS at a time.
-//     a_t[m] = remain_t[m] q_t.h[m] + sum over j <= t of weight_tj[m] q_t.x_j     remain_t = product of e_l, l <= t
-//     h[m,:] = remain[m] h[m,:] + sum over j of weight_j[m] x_j                   weight_tj = s_j product of e_l, j < l <= t
-// x_j is the token that step j of the chunk absorbs, h the memory before the chunk: f32 in global memory, updated in place. The
-// weights are built by multiplication of factors in [0, 1]: any gate is exact, and no exponential of a difference exists.
-// Slots and tokens of the window are columns of one softmax, taken COLUMNS at a time with a running maximum.
-// Not in the table of kernels (gen/cuda/kernels.c) yet: it renders, but no compiler has finished it, and it has not met the
-// oracle.
+// prefill_generic.cu: prefill for every legal problem. A block takes one sequence and kv head, chunk after chunk of
+// CHUNK tokens, all heads of the group as rows r = (token, head): CHUNK * GROUP rows, TILE_ROWS at a time.
+//     a_t[m] = remain_t[m] q_t.h[m] + sum over j <= t of weight_tj[m] q_t.x_j    remain_t = product of e_l, l <= t
+//     h[m,:] = remain[m] h[m,:] + sum over j of weight_j[m] x_j       weight_tj = s_j times product of e_l, j < l <= t
+// x_j is the token that step j of the chunk absorbs, h the memory before the chunk: f32 in global memory, updated in
+// place. The weights are built by multiplication of factors in [0, 1]: any gate is exact, and no exponential of a
+// difference exists. Slots and tokens of the window are columns of one softmax, taken COLUMNS at a time with a running
+// maximum.
 #include "problem.cuh"
 
 #ifndef KERNEL_MAIN
@@ -37,7 +36,7 @@
 #include "task.cuh"
 #include "tensor_core.cuh"
 
-constexpr int COLUMNS = 32;                                   // slots or tokens taken at a time
+constexpr int COLUMNS = 32; // slots or tokens taken at a time
 constexpr int ROWS_PER_WARP = DTYPE == DTYPE_F32 ? 8 : 16;
 constexpr int TILE_ROWS = ROWS_PER_WARP * WARP_ROWS;
 constexpr int CHUNK_ROWS = CHUNK * GROUP;
@@ -47,37 +46,40 @@ constexpr int COMMIT_THREADS = 128;
 
 // Operands of the matrix unit: what is computed here has TERMS terms, what is copied has one.
 constexpr int TERMS = DTYPE == DTYPE_BF16 ? BF16_TERMS : 1;
-constexpr int SLOT_TERMS = SLOT_MAP == MAP_SILU ? TERMS : 1;                         // q and k of the slot path
-constexpr int WINDOW_TERMS = ROPE == ROPE_NEOX || ROPE == ROPE_GPTJ ? TERMS : 1;     // q and k of the window
+constexpr int SLOT_TERMS = SLOT_MAP == MAP_SILU ? TERMS : 1;                     // q and k of the slot path
+constexpr int WINDOW_TERMS = ROPE == ROPE_NEOX || ROPE == ROPE_GPTJ ? TERMS : 1; // q and k of the window
 constexpr int VALUE_TERMS = VALUE_MAP == MAP_SILU ? TERMS : 1;
 constexpr int QUERY_TERMS = SLOT_TERMS > WINDOW_TERMS ? SLOT_TERMS : WINDOW_TERMS;
 
-// Shared memory, offsets in bytes. Rows of operands are padded, so that eight of them, 16 bytes each, meet all 32 banks.
+// Shared memory, offsets in bytes. Rows of operands are padded, so that eight of them, 16 bytes each, meet all 32
+// banks.
 constexpr int PADDED_K = (HEAD_DIM_QK + 15) / 16 * 16; // of the matrix unit; the padding is zero
 constexpr int MOST_DIM = (HEAD_DIM_QK > HEAD_DIM_V ? HEAD_DIM_QK + 15 : HEAD_DIM_V + 15) / 16 * 16;
 constexpr int QUERY_ROW_BYTES = PADDED_K * ELEMENT_BYTES + 16;
 constexpr int QUERY_TERM_BYTES = TILE_ROWS * QUERY_ROW_BYTES;
 constexpr int OPERAND_ROW_BYTES = MOST_DIM * ELEMENT_BYTES + 16;
 constexpr int OPERAND_TERM_BYTES = COLUMNS * OPERAND_ROW_BYTES;
-constexpr int WITHIN_STRIDE = CHUNK + 4;                                      // floats; 16-byte rows in distinct banks
+constexpr int WITHIN_STRIDE = CHUNK + 4; // floats; 16-byte rows in distinct banks
 constexpr int LAST_STRIDE = CHUNK + 4;
 constexpr int STAGE_STRIDE = COLUMNS + 4;
-constexpr int WEIGHT_STRIDE = DTYPE == DTYPE_F32 ? COLUMNS + 1 : COLUMNS;     // floats from token j to j + 1
-constexpr int WEIGHT_TOKEN = CHUNK * WEIGHT_STRIDE + 8;                       // floats from token t to t + 1
+constexpr int WEIGHT_STRIDE = DTYPE == DTYPE_F32 ? COLUMNS + 1 : COLUMNS; // floats from token j to j + 1
+constexpr int WEIGHT_TOKEN = CHUNK * WEIGHT_STRIDE + 8;                   // floats from token t to t + 1
 constexpr int HAS_SLOTS = SLOTS > 0 ? 1 : 0;
+constexpr int IS_F32 = DTYPE == DTYPE_F32 ? 1 : 0;
+constexpr int ALL_ROWS = WARPS * ROWS_PER_WARP; // each warp counted with rows of its own
 
-constexpr int QUERY_AT = 0;                                                   // [QUERY_TERMS][TILE_ROWS][PADDED_K]
-constexpr int KEYS_AT = QUERY_AT + QUERY_TERMS * QUERY_TERM_BYTES;            // [TERMS][COLUMNS][MOST_DIM]
+constexpr int QUERY_AT = 0;                                                     // [QUERY_TERMS][TILE_ROWS][PADDED_K]
+constexpr int KEYS_AT = QUERY_AT + QUERY_TERMS * QUERY_TERM_BYTES;              // [TERMS][COLUMNS][MOST_DIM]
 constexpr int VALUES_AT = KEYS_AT + (BUFFERS - 1) * TERMS * OPERAND_TERM_BYTES; // the same
-constexpr int STAGE_AT = VALUES_AT + TERMS * OPERAND_TERM_BYTES;              // f32 only: [WARPS][ROWS_PER_WARP][COLUMNS]
-constexpr int WITHIN_AT = STAGE_AT + (DTYPE == DTYPE_F32 ? WARPS * ROWS_PER_WARP * STAGE_STRIDE * 4 : 0);
-constexpr int WEIGHT_AT = WITHIN_AT + HAS_SLOTS * WARPS * ROWS_PER_WARP * WITHIN_STRIDE * 4; // f32 [CHUNK][CHUNK][COLUMNS]
-constexpr int LAST_AT = WEIGHT_AT + HAS_SLOTS * CHUNK * WEIGHT_TOKEN * 4;     // f32 [COLUMNS][CHUNK] weights after the chunk
-constexpr int REMAIN_AT = LAST_AT + HAS_SLOTS * COLUMNS * LAST_STRIDE * 4;    // f32 [CHUNK][COLUMNS]
-constexpr int GATE_AT = REMAIN_AT + HAS_SLOTS * CHUNK * COLUMNS * 4;          // f32 [CHUNK][COLUMNS] g
-constexpr int FACTOR_AT = GATE_AT + HAS_SLOTS * CHUNK * COLUMNS * 4;          // f32 [CHUNK][COLUMNS] e = exp(g)
-constexpr int GIVE_AT = FACTOR_AT + HAS_SLOTS * CHUNK * COLUMNS * 4;          // f32 [CHUNK][COLUMNS] s
-constexpr int DECAY_AT = GIVE_AT + HAS_SLOTS * CHUNK * COLUMNS * 4;           // decay [COLUMNS] over the chunk
+constexpr int STAGE_AT = VALUES_AT + TERMS * OPERAND_TERM_BYTES;           // f32 only: [WARPS][ROWS_PER_WARP][COLUMNS]
+constexpr int WITHIN_AT = STAGE_AT + IS_F32 * ALL_ROWS * STAGE_STRIDE * 4; // f32 [WARPS][ROWS_PER_WARP][CHUNK]
+constexpr int WEIGHT_AT = WITHIN_AT + HAS_SLOTS * ALL_ROWS * WITHIN_STRIDE * 4; // f32 [CHUNK][CHUNK][COLUMNS]
+constexpr int LAST_AT = WEIGHT_AT + HAS_SLOTS * CHUNK * WEIGHT_TOKEN * 4;  // f32 [COLUMNS][CHUNK] of its last token
+constexpr int REMAIN_AT = LAST_AT + HAS_SLOTS * COLUMNS * LAST_STRIDE * 4; // f32 [CHUNK][COLUMNS]
+constexpr int GATE_AT = REMAIN_AT + HAS_SLOTS * CHUNK * COLUMNS * 4;       // f32 [CHUNK][COLUMNS] g
+constexpr int FACTOR_AT = GATE_AT + HAS_SLOTS * CHUNK * COLUMNS * 4;       // f32 [CHUNK][COLUMNS] e = exp(g)
+constexpr int GIVE_AT = FACTOR_AT + HAS_SLOTS * CHUNK * COLUMNS * 4;       // f32 [CHUNK][COLUMNS] s
+constexpr int DECAY_AT = GIVE_AT + HAS_SLOTS * CHUNK * COLUMNS * 4;        // decay [COLUMNS] over the chunk
 constexpr int SHARED_BYTES = DECAY_AT + HAS_SLOTS * COLUMNS * 8;
 constexpr int WORKSPACE_BYTES = MEMORY_FLOATS * 4; // a block: its memory, where the caller gives no place for it
 
@@ -99,15 +101,16 @@ extern __shared__ __align__(16) unsigned char shared[];
 // What the phases share. `tile`: chunk rows [first_row, first_row + TILE_ROWS); a warp has those of its warp_row.
 struct place {
     nha_task task;
-    u64 hk, hv;               // addresses of the memory, [M,K] and [M,V]
+    u64 hk, hv; // addresses of the memory, [M,K] and [M,V]
     int warp, warp_row, warp_column;
-    i64 chunk;                // first token of the chunk
-    int first_row;            // of the tile
-    int token[LANE_ROWS];     // of the lane's rows, within the chunk; those past its end have the last one
-    int last;                 // token of the warp's last row
+    i64 chunk;            // first token of the chunk
+    int first_row;        // of the tile
+    int token[LANE_ROWS]; // of the lane's rows, within the chunk; those past its end have the last one
+    int last;             // token of the warp's last row
 };
 
-// The softmax of the lane's rows so far, in powers of two; sum: over the lane's own columns. o and c are not yet divided by it.
+// The softmax of the lane's rows so far, in powers of two; sum: over the lane's own columns. o and c are not yet
+// divided by it.
 struct softmax_state {
     float maximum[LANE_ROWS], sum[LANE_ROWS];
     outputs o;
@@ -116,7 +119,7 @@ struct softmax_state {
 #endif
 };
 
-// ---- Load: rows of operands, by groups of LANES_A_ROW lanes, four elements each ----
+// ---- Load: rows of operands, each by KEY_LANES or VALUE_LANES lanes, four elements at a time ----
 
 constexpr int KEY_LANES = HEAD_DIM_QK > 64 ? 32 : HEAD_DIM_QK > 32 ? 16 : 8;
 constexpr int PAIR_LANES = KEY_LANES / 2; // where a lane takes eight elements
@@ -142,7 +145,7 @@ __device__ __forceinline__ float4 zero4() {
 __device__ __forceinline__ void pad_keys() {
 #if DTYPE != DTYPE_F32 && HEAD_DIM_QK % 16 != 0
     for (int row = threadIdx.x; row < COLUMNS * TERMS; row += THREADS)
-        *(uint4 *)key_place(row, HEAD_DIM_QK) = make_uint4(0, 0, 0, 0); // terms follow each other: OPERAND_TERM_BYTES is COLUMNS rows
+        *(uint4 *)key_place(row, HEAD_DIM_QK) = make_uint4(0, 0, 0, 0); // row COLUMNS is the next term's first
 #endif
 }
 
@@ -224,7 +227,7 @@ __device__ __forceinline__ void load_slot_values(const place &at, int first) {
     }
 }
 
-// ---- Gates: g, e = exp(g), s of the block's slots for the steps of the chunk; a step that absorbs nothing has 0, 1, 0 ----
+// ---- Gates: g, e = exp(g), s of a block's slots at each step of the chunk: 0, 1, 0 where nothing is absorbed ----
 
 __device__ __forceinline__ void load_gates(const nha_args &args, const place &at, int first) {
     nha_stream gates = stream_of(args, at.task, args.gate, args.cache.gate_offset, SLOTS * GATE_BYTES);
@@ -302,7 +305,8 @@ __device__ __forceinline__ void update_memory(const nha_args &args, const place 
             if (absorbs(at, j)) {
                 i64 token = at.chunk + j - SLOT_LAG;
                 float2 raw = load2((key ? token_at(keys, token) : token_at(values, token)) + column * ELEMENT_BYTES);
-                x[j] = key ? make_float2(slot_map(raw.x), slot_map(raw.y)) : make_float2(value_map(raw.x), value_map(raw.y));
+                x[j] = key ? make_float2(slot_map(raw.x), slot_map(raw.y))
+                           : make_float2(value_map(raw.x), value_map(raw.y));
             }
         }
         float *h = (float *)global(key ? at.hk : at.hv) + first * dim + column;
@@ -419,9 +423,10 @@ __device__ __forceinline__ void softmax_block(softmax_state &state, scores &s) {
 }
 
 #if SLOTS > 0
-// ---- Slots: score, softmax and read, COLUMNS slots after COLUMNS; the last tile of a chunk leaves each block updated ----
+// ---- Slots: score, softmax and read, COLUMNS after COLUMNS; the last tile of a chunk leaves each block updated ----
 
-__device__ __forceinline__ void attend_slots(const nha_args &args, const place &at, softmax_state &state, bool last_tile) {
+__device__ __forceinline__ void attend_slots(const nha_args &args, const place &at, softmax_state &state,
+                                             bool last_tile) {
     load_slot_queries(args, at);
     load_absorbed_keys(args, at);
     __syncthreads();

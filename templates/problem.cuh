@@ -1,5 +1,6 @@
 #pragma once
-// problem.cuh: the constants of the problem, the same for every kernel of a library. Step t of one sequence and kv head:
+// problem.cuh: the constants of the problem, the same for every kernel of a library. Step t of one sequence and kv
+// head:
 //     absorb j = t - SLOT_LAG:  h[m,:] = exp(g_j[m]) h[m,:] + s_j[m] x_j          x = k for hk [M,K], v for hv [M,V]
 //     p = softmax([ SCALE q.hk[m], all m ; SCALE rot(q).rot(k_j), t - WINDOW < j <= t ])
 //     o_t = sum_m p[m] hv[m] + sum_j p[j] v_j          lse_t = log of the softmax's denominator
@@ -60,7 +61,7 @@
 #define ROPE 2 // rotation of q and k for the window; ROPE_NONE, ROPE_GIVEN (rq, rk are tensors), ROPE_NEOX, ROPE_GPTJ
 #endif
 #ifndef ROPE_TURNS
-#define ROPE_TURNS 0x28be60db9391054aull, 0x048cbe8dd6c3a8c2ull // turns a token of each pair, times 2 to the power of 64
+#define ROPE_TURNS 0x28be60db9391054aull, 0x048cbe8dd6c3a8c2ull // turns a token of each pair, times 2^64
 #endif
 #ifndef SLOT_MAP
 #define SLOT_MAP 0 // of q and k on the slot path; MAP_IDENTITY, MAP_SILU, MAP_RELU

@@ -1,6 +1,6 @@
 #pragma once
-// product_fma.cuh: products of the prefill kernel in f32 by FMAs. A warp owns 8 rows; a lane is one of COLUMNS = 32 slots or
-// tokens of all of them, and every 32nd column of V. Same functions as product_mma.cuh.
+// product_fma.cuh: products of the prefill kernel in f32 by FMAs. A warp owns 8 rows; a lane is one of COLUMNS = 32
+// slots or tokens of all of them, and every 32nd column of V. Same functions as product_mma.cuh.
 #include "basics.cuh"
 
 constexpr int LANE_ROWS = 8;    // rows of a warp that a lane has elements of: all
@@ -78,7 +78,8 @@ __device__ __forceinline__ void read_block(outputs &o, const scores &p, int warp
             if (column < HEAD_DIM_V) {
                 const unsigned char *value = shared + VALUES_AT + j * OPERAND_ROW_BYTES + column * 4;
                 float4 b = make_float4(*(const float *)value, *(const float *)(value + OPERAND_ROW_BYTES),
-                                       *(const float *)(value + 2 * OPERAND_ROW_BYTES), *(const float *)(value + 3 * OPERAND_ROW_BYTES));
+                                       *(const float *)(value + 2 * OPERAND_ROW_BYTES),
+                                       *(const float *)(value + 3 * OPERAND_ROW_BYTES));
 #pragma unroll
                 for (int i = 0; i < LANE_ROWS; i++)
                     o.x[i][c] = fmaf(a[i].w, b.w, fmaf(a[i].z, b.z, fmaf(a[i].y, b.y, fmaf(a[i].x, b.x, o.x[i][c]))));
@@ -114,8 +115,9 @@ __device__ __forceinline__ void decay_scores(scores &s, const int (&token)[LANE_
             }
 }
 
-// What the slots' part of the output owes to each token of the chunk: coefficient[r][j] = sum over m of p[r][m] weight_tj[m].
-// Lane l sums token l % 16, over the lower 16 slots of a block or the upper ones; share_coefficients adds both up.
+// What the slots' part of the output owes to each token of the chunk: coefficient[r][j] = sum over m of p[r][m]
+// weight_tj[m]. Lane l sums token l % 16, over the lower 16 slots of a block or the upper ones; share_coefficients adds
+// both up.
 struct coefficients {
     float x[LANE_ROWS];
 };
@@ -132,7 +134,8 @@ __device__ __forceinline__ void add_coefficients(coefficients &sum, const scores
     if (j < CHUNK)
 #pragma unroll
         for (int i = 0; i < LANE_ROWS; i++) {
-            const float *weight = (const float *)(shared + WEIGHT_AT) + token[i] * WEIGHT_TOKEN + j * WEIGHT_STRIDE + half;
+            const float *weight =
+                (const float *)(shared + WEIGHT_AT) + token[i] * WEIGHT_TOKEN + j * WEIGHT_STRIDE + half;
 #pragma unroll
             for (int m = 0; m < 16; m++)
                 sum.x[i] = fmaf(staged[i * STAGE_STRIDE + half + m], weight[m], sum.x[i]);

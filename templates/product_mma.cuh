@@ -1,7 +1,8 @@
 #pragma once
-// product_mma.cuh: products of the prefill kernel in f16 or bf16 by mma.sync with f32 sums. A warp owns 16 rows; COLUMNS = 32
-// slots or tokens are four accumulators of 8 columns. What this kernel computes itself and gives to the matrix unit is split
-// into TERMS numbers of the dtype, x = x0 + x1, so that bf16 keeps 16 bits of it; products of two second terms are left out.
+// product_mma.cuh: products of the prefill kernel in f16 or bf16 by mma.sync with f32 sums. A warp owns 16 rows;
+// COLUMNS = 32 slots or tokens are four accumulators of 8 columns. What this kernel computes itself and gives to the
+// matrix unit is split into TERMS numbers of the dtype, x = x0 + x1, so that bf16 keeps 16 bits of it; products of two
+// second terms are left out.
 #include "basics.cuh"
 #include "tensor_core.cuh"
 
@@ -63,7 +64,8 @@ __device__ __forceinline__ scores score_block(int warp_row) {
 #pragma unroll
                     for (int n = 0; n < 2; n++) {
                         int c = 4 * half + 2 * n;
-                        multiply_add(s.x[0][c], s.x[0][c + 1], s.x[1][c], s.x[1][c + 1], a[other], b[2 * n], b[2 * n + 1]);
+                        multiply_add(s.x[0][c], s.x[0][c + 1], s.x[1][c], s.x[1][c + 1], a[other], b[2 * n],
+                                     b[2 * n + 1]);
                     }
             }
     }
@@ -117,7 +119,8 @@ __device__ __forceinline__ void store_row(const outputs &o, int i, float factor,
     for (int n = 0; n < VALUE_TILES; n++) {
         int tile = warp_column * VALUE_TILES + n;
         if (tile < HEAD_DIM_V / 8)
-            store2(address + (tile * 8 + threadIdx.x % 4 * 2) * ELEMENT_BYTES, o.x[i][2 * n] * factor, o.x[i][2 * n + 1] * factor);
+            store2(address + (tile * 8 + threadIdx.x % 4 * 2) * ELEMENT_BYTES, o.x[i][2 * n] * factor,
+                   o.x[i][2 * n + 1] * factor);
     }
 }
 
@@ -146,8 +149,8 @@ __device__ __forceinline__ void decay_scores(scores &s, const int (&token)[LANE_
             }
 }
 
-// What the slots' part of the output owes to each token of the chunk: coefficient[r][j] = sum over m of p[r][m] weight_tj[m].
-// A lane sums over its own slots; share_coefficients adds the lanes up.
+// What the slots' part of the output owes to each token of the chunk: coefficient[r][j] = sum over m of p[r][m]
+// weight_tj[m]. A lane sums over its own slots; share_coefficients adds the lanes up.
 struct coefficients {
     float x[LANE_ROWS][CHUNK];
 };
@@ -158,8 +161,8 @@ __device__ __forceinline__ void rescale(coefficients &sum, int i, float factor) 
         sum.x[i][j] *= factor;
 }
 
-__device__ __forceinline__ void add_coefficients(coefficients &sum, const scores &p, const int (&token)[LANE_ROWS], int last,
-                                                 int warp) {
+__device__ __forceinline__ void add_coefficients(coefficients &sum, const scores &p, const int (&token)[LANE_ROWS],
+                                                 int last, int warp) {
 #pragma unroll
     for (int j = 0; j < CHUNK; j++)
         if (j <= last)

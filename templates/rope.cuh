@@ -1,6 +1,7 @@
 #pragma once
-// rope.cuh: queries and keys as the window sees them: raw, given rotated, or rotated here. Rows of K elements are taken in
-// groups of eight, four pairs of the rotation: columns [low_column, low_column + 4) and [high_column, high_column + 4).
+// rope.cuh: queries and keys as the window sees them: raw, given rotated, or rotated here. Rows of K elements are taken
+// in groups of eight, four pairs of the rotation: columns [low_column, low_column + 4) and [high_column, high_column +
+// 4).
 #include "basics.cuh"
 
 struct eight {
@@ -27,8 +28,8 @@ __device__ __forceinline__ int high_column(int pair) {
 }
 
 #if ROPE == ROPE_NEOX || ROPE == ROPE_GPTJ
-// inv_freq / 2 pi of each pair, turns a token, in 64-bit fixed point: a product with a position wraps at whole turns, so
-// that angles are as good at any position.
+// inv_freq / 2 pi of each pair, turns a token, in 64-bit fixed point: a product with a position wraps at whole turns,
+// so that angles are as good at any position.
 __device__ const u64 rope_turns[PAIRS] = {ROPE_TURNS};
 
 // Turns (x, y) by position * inv_freq[pair].

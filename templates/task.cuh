@@ -1,6 +1,6 @@
 #pragma once
-// task.cuh: the parameter of every kernel (runtime/nha_cuda.h, in the words of this language), and what a block finds of
-// its task in it: one sequence n and one kv head h, blockIdx.x = n * KV_HEADS + h.
+// task.cuh: the parameter of every kernel (runtime/nha_cuda.h, in the words of this language), and what a block finds
+// of its task in it: one sequence n and one kv head h, blockIdx.x = n * KV_HEADS + h.
 #include "basics.cuh"
 
 // A tensor: address and strides in bytes. Address 0: absent.
@@ -102,8 +102,8 @@ __device__ __forceinline__ u64 query_at(const nha_task &task, const nha_tensor &
            (task.head * GROUP + head) * tensor.head;
 }
 
-// The raw bytes of token i into entry `entry` of its ring, by `threads` threads of which this is number `thread`; in units of
-// UNIT, to which addresses and size are aligned.
+// The raw bytes of token i into entry `entry` of its ring, by `threads` threads of which this is number `thread`; in
+// units of UNIT, to which addresses and size are aligned.
 template <typename UNIT>
 __device__ __forceinline__ void store_in_ring(const nha_stream &stream, i64 i, i64 entry, int thread, int threads) {
     const UNIT *from = (const UNIT *)global(stream.tensor + i * stream.stride);

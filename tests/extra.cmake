@@ -29,7 +29,7 @@ endif()
 option(NHAC_SANITIZE_PASS "one of the tests builds with sanitizers and runs the tests labelled `sanitize`" OFF)
 get_property(all_tests DIRECTORY PROPERTY TESTS)
 foreach(test ${all_tests})
-  if(NOT test MATCHES "^(embed|packages)$")
+  if(NOT test MATCHES "^(embed|packages|test_templates_prefill)$") # the last: minutes of NVRTC and emulation
     set_property(TEST ${test} APPEND PROPERTY LABELS sanitize)
   endif()
 endforeach()

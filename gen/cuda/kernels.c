@@ -10,8 +10,15 @@ static const char *needs_ampere(const gen_problem *problem, const gen_cuda_targe
 }
 
 static const gen_cuda_kernel kernels[] = {
-    /* No row for prefill: templates/prefill_generic.cu renders, but NVRTC does not finish compiling it, and it has not met the
-     * oracle. */
+    {.op = NHA_PREFILL,
+     .name = "generic",
+     .template_file = "prefill_generic.cu",
+     .space_file = "cuda_prefill_generic.yaml",
+     .generic = true,
+     .refuses = needs_ampere,
+     .launch_count = 2,
+     .launch = {{.knob = "KERNEL_MAIN", .suffix = "", .threads = "THREADS", .shared = "SHARED_BYTES"},
+                {.knob = "KERNEL_COMMIT", .suffix = "_commit", .threads = "COMMIT_THREADS", .needs_cache = true}}},
     {.op = NHA_DECODE,
      .name = "generic",
      .template_file = "decode.cu",

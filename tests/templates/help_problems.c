@@ -60,7 +60,7 @@ static bool run_cases(const help_kernel *kernel, uint64_t seed, tune_verify_repo
 
 static bool run_problem(const jit_nvrtc *nvrtc, uint64_t seed, tune_verify_report *report, err *e) {
     static const char *const targets[] = {"sm_80", "sm_90", "sm_90a", "sm_100f", "sm_86", "sm_120f"};
-    const gen_cuda_kernel *row = help_generic(the_run.op);
+    const gen_cuda_kernel *row = gen_cuda_kernel_find(the_run.op, "generic");
     const char *target = targets[seed % (sizeof targets / sizeof *targets)];
     gen_problem problem;
     help_kernel kernel;

@@ -19,16 +19,17 @@ typedef struct help_kernel {
 /* NVRTC; where there is none, says so loudly and skips the running test. */
 jit_nvrtc *help_open_nvrtc(void);
 
-const gen_cuda_kernel *help_generic(nha_op op);
 /* tile NULL: the default one. Errors: ERR_INPUT or ERR_INTERNAL from rendering, ERR_COMPILE. */
 bool help_kernel_create(const jit_nvrtc *nvrtc, const gen_embedded *files, const gen_problem *problem, nha_op op,
                         const char *target, const gen_cuda_tile *tile, help_kernel *kernel, err *e);
 void help_kernel_destroy(help_kernel *kernel);
 
 typedef struct help_run_options {
-    uint64_t seed;   /* of the warps' order, and of the layout: strides, which outputs are asked for */
+    uint64_t seed; /* of the warps' order, and of the layout: strides, which outputs are asked for */
     emu_async async;
-    int64_t skip;    /* sequence whose cache_index is -1, or -1 */
+    int64_t skip;   /* sequence whose cache_index is -1, or -1 */
+    int64_t apart;  /* bytes between the batches of a tensor, beyond what is needed */
+    bool unchecked; /* bounds alone: for long runs */
 } help_run_options;
 
 /* Runs the case: prefill in one call (through a cache where the case has one), decode token by token (always through a
