@@ -1,5 +1,5 @@
 /* cache.c: pools of caches: their layout, and reset, copy, position, export and import of rows.
- * A row (nha_library.h): pos, memory of each kv head, rings. Host memory here; a CUDA pool is refused. */
+ * A row (nha_library.h, nha_cuda.h): positions, memory of each kv head, rings. */
 #include <string.h>
 
 #include "runtime/internal.h"
@@ -10,13 +10,20 @@ int64_t nhr_ring(const nha_problem *p) {
     return p->slots ? nhr_max(p->slot_lag, p->window) : p->window;
 }
 
-bool nhr_cache_layout(const nha_problem *p, int64_t ring_tokens, nha_cpu_cache *c) {
+/* Floats of one head's memory: hk [K,Mp], hv [M,Vp] on the CPU, hk [M,K], hv [M,V] on CUDA. */
+static int64_t memory_floats(const nha_problem *p, int32_t kind) {
+    return kind == NHA_CUDA ? (int64_t)p->slots * (p->head_dim_qk + p->head_dim_v)
+                            : NHA_CPU_MEMORY_FLOATS(p->head_dim_qk, p->head_dim_v, p->slots);
+}
+
+bool nhr_cache_layout(const nha_problem *p, int32_t kind, int64_t ring_tokens, nha_cpu_cache *c) {
     int64_t h = p->heads_kv, element = nhr_dtype_bytes(p->dtype), gate = nhr_dtype_bytes(p->gate_dtype);
-    int64_t at = PART_ALIGN, rows; /* rows = H * ring_tokens of each ring */
+    int64_t at = 0, rows; /* rows = H * ring_tokens of each ring */
     memset(c, 0, sizeof *c);
     c->ring_tokens = ring_tokens;
+    if (!nhr_add_bytes(&at, nhr_row_positions(p, kind), (int64_t)sizeof(int64_t), PART_ALIGN)) return false;
     c->memory_offset = at;
-    if (!nhr_add_bytes(&at, h, NHA_CPU_MEMORY_FLOATS(p->head_dim_qk, p->head_dim_v, p->slots) * 4, PART_ALIGN) ||
+    if (!nhr_add_bytes(&at, h, memory_floats(p, kind) * 4, PART_ALIGN) ||
         !nhr_mul(h, ring_tokens, &rows))
         return false;
     c->k_offset = at;
@@ -45,7 +52,7 @@ nha_status nha_cache_describe(const nha_library *library, int32_t i, nha_device 
     int64_t ring = nhr_ring(problem);
     int64_t tokens = nhr_max(max_tokens ? nhr_min(ring, max_tokens) : ring, 1);
     nha_cpu_cache layout;
-    if (!nhr_cache_layout(problem, tokens, &layout))
+    if (!nhr_cache_layout(problem, device.kind, tokens, &layout))
         return nhr_fail(error, NHA_INVALID_ARGUMENT, "a ring of %lld tokens is too large: bound it by max_tokens",
                         (long long)tokens);
     format->row_bytes = layout.row_bytes;
@@ -63,7 +70,7 @@ static nha_status open_pool(const nha_library *library, int32_t i, nha_device de
     if ((status = nhr_check_struct("format", format, format->struct_size, sizeof *format, error))) return status;
     int64_t ring = nhr_ring(*problem);
     if (format->ring != ring || format->tokens < 1 || format->tokens > nhr_max(ring, 1) ||
-        !nhr_cache_layout(*problem, format->tokens, layout) || layout->row_bytes != format->row_bytes)
+        !nhr_cache_layout(*problem, device.kind, format->tokens, layout) || layout->row_bytes != format->row_bytes)
         return nhr_fail(error, NHA_INVALID_ARGUMENT, "format is not what nha_cache_describe fills for this problem");
     if (!pool) return nhr_fail(error, NHA_INVALID_ARGUMENT, "pool is NULL");
     if ((uintptr_t)pool % NHA_WORKSPACE_ALIGN)
@@ -72,22 +79,31 @@ static nha_status open_pool(const nha_library *library, int32_t i, nha_device de
     return NHA_OK;
 }
 
-static nha_status check_rows(const char *name, const int32_t *rows, int64_t count, nha_error *error) {
+/* No row has an address past the end of int64: `count` rows from 0 on where `rows` is NULL. */
+static nha_status check_rows(const char *name, const nha_cpu_cache *layout, const int32_t *rows, int64_t count,
+                             nha_error *error) {
+    int64_t bytes;
     if (count < 0) return nhr_fail(error, NHA_INVALID_ARGUMENT, "count is negative");
-    for (int64_t c = 0; rows && c < count; c++)
+    if (!rows && !nhr_mul(count, layout->row_bytes, &bytes))
+        return nhr_fail(error, NHA_INVALID_ARGUMENT, "count is %lld, no pool has so many rows", (long long)count);
+    for (int64_t c = 0; rows && c < count; c++) {
         if (rows[c] < 0)
             return nhr_fail(error, NHA_INVALID_ARGUMENT, "%s[%lld] is %d, a row is 0 or more", name, (long long)c,
                             rows[c]);
+        if (!nhr_mul((int64_t)rows[c] + 1, layout->row_bytes, &bytes))
+            return nhr_fail(error, NHA_INVALID_ARGUMENT, "%s[%lld] is %d, no pool has so many rows", name,
+                            (long long)c, rows[c]);
+    }
     return NHA_OK;
 }
 
 nha_status nha_cache_reset(const nha_library *library, int32_t i, nha_device device, const nha_cache_format *format,
                            void *pool, const int32_t *rows, int64_t count, void *stream, nha_error *error) {
-    (void)stream;
     const nha_problem *problem;
     nha_cpu_cache c;
     nha_status status = open_pool(library, i, device, format, pool, &problem, &c, error);
-    if (status || (status = check_rows("rows", rows, count, error))) return status;
+    if (status || (status = check_rows("rows", &c, rows, count, error))) return status;
+    if (device.kind == NHA_CUDA) return nhr_cuda_reset(device, &c, rows, count, stream, error);
     for (int64_t j = 0; j < count; j++) memset(c.pool + (rows ? rows[j] : j) * c.row_bytes, 0, (size_t)c.row_bytes);
     return nhr_ok(error);
 }
@@ -95,17 +111,18 @@ nha_status nha_cache_reset(const nha_library *library, int32_t i, nha_device dev
 nha_status nha_cache_copy(const nha_library *library, int32_t i, nha_device device, const nha_cache_format *format,
                           void *to_pool, const int32_t *to, const void *from_pool, const int32_t *from, int64_t count,
                           void *stream, nha_error *error) {
-    (void)stream;
     const nha_problem *problem;
     nha_cpu_cache target, source;
     nha_status status = open_pool(library, i, device, format, to_pool, &problem, &target, error);
     if (status || (status = open_pool(library, i, device, format, from_pool, &problem, &source, error)) ||
-        (status = check_rows("to", to, count, error)) || (status = check_rows("from", from, count, error)))
+        (status = check_rows("to", &target, to, count, error)) ||
+        (status = check_rows("from", &source, from, count, error)))
         return status;
     for (int64_t c = 0; c < count; c++)
         if (to_pool == from_pool && (to ? to[c] : c) == (from ? from[c] : c))
             return nhr_fail(error, NHA_INVALID_ARGUMENT, "copy %lld has the same row as source and target",
                             (long long)c);
+    if (device.kind == NHA_CUDA) return nhr_cuda_copy(device, &target, to, &source, from, count, stream, error);
     for (int64_t c = 0; c < count; c++)
         memcpy(target.pool + (to ? to[c] : c) * target.row_bytes, source.pool + (from ? from[c] : c) * source.row_bytes,
                (size_t)target.row_bytes);
@@ -114,143 +131,67 @@ nha_status nha_cache_copy(const nha_library *library, int32_t i, nha_device devi
 
 /* ---- A row in the open ---- */
 
-/* One ring of a row and its array in an image, [R',H,dim]. */
-struct stream {
-    const char *name;
-    int64_t offset, bytes; /* of the ring in the row; of one token and head */
-    char *array;
-};
-
-enum { STREAMS = 5 };
-
-/* Fills the streams that the problem has; returns their number. */
-static int list_streams(const nha_problem *p, const nha_cpu_cache *c, const nha_cache_image *image,
-                        struct stream out[STREAMS]) {
-    int64_t element = nhr_dtype_bytes(p->dtype), gate = nhr_dtype_bytes(p->gate_dtype);
-    int n = 0;
-    out[n++] = (struct stream){"k", c->k_offset, p->head_dim_qk * element, image->k};
-    out[n++] = (struct stream){"v", c->v_offset, p->head_dim_v * element, image->v};
-    if (p->slots) out[n++] = (struct stream){"gate", c->gate_offset, p->slots * gate, image->gate};
-    if (p->slots && p->gate_s_given) out[n++] = (struct stream){"s", c->s_offset, p->slots * gate, image->s};
-    if (p->rope == NHA_ROPE_GIVEN) out[n++] = (struct stream){"rk", c->rk_offset, p->head_dim_qk * element, image->rk};
-    return n;
-}
-
-/* Checks an image against a cache of `pos` tokens. */
-static nha_status check_image(const nha_problem *p, const nha_cache_image *image, int64_t pos,
-                              const struct stream *streams, int count, nha_error *error) {
-    int64_t need = nhr_min(nhr_ring(p), pos), bytes;
-    if (image->tokens < need)
-        return nhr_fail(error, NHA_INVALID_ARGUMENT, "image.tokens is %lld, the cache at position %lld needs %lld",
-                        (long long)image->tokens, (long long)pos, (long long)need);
-    if (p->slots && (!image->hk || !image->hv))
-        return nhr_fail(error, NHA_INVALID_ARGUMENT, "image.%s is NULL", image->hk ? "hv" : "hk");
-    for (int s = 0; s < count; s++) {
-        if (image->tokens && !streams[s].array)
-            return nhr_fail(error, NHA_INVALID_ARGUMENT, "image.%s is NULL", streams[s].name);
-        if (!nhr_mul(image->tokens, p->heads_kv * streams[s].bytes, &bytes))
-            return nhr_fail(error, NHA_INVALID_ARGUMENT, "image.tokens is too large");
-    }
-    return NHA_OK;
-}
-
-/* Token j of kv head h: where it stands in a ring and in an array. */
-static char *in_ring(const nha_cpu_cache *c, int64_t row, const struct stream *s, int64_t h, int64_t j) {
-    return c->pool + row * c->row_bytes + s->offset + (h * c->ring_tokens + j % c->ring_tokens) * s->bytes;
-}
-
-static char *in_array(const nha_problem *p, const nha_cache_image *image, int64_t pos, const struct stream *s,
-                      int64_t h, int64_t j) {
-    return s->array + ((image->tokens - (pos - j)) * p->heads_kv + h) * s->bytes;
-}
-
-/* Memory of head h in a row: hk [K,Mp], hv [M,Vp]. */
-static float *row_memory(const nha_problem *p, const nha_cpu_cache *c, int64_t row, int64_t h) {
-    char *memory = c->pool + row * c->row_bytes + c->memory_offset;
-    return (float *)(void *)memory + h * NHA_CPU_MEMORY_FLOATS(p->head_dim_qk, p->head_dim_v, p->slots);
+/* Memory for a row of a GPU, zeroed; the sizes of a layout fit int64. */
+static char *stage(int64_t bytes, nha_error *error) {
+    char *row = (uint64_t)bytes <= SIZE_MAX / 2 ? nhr_alloc((size_t)bytes) : NULL;
+    if (!row) nhr_fail(error, NHA_OUT_OF_MEMORY, "no memory for a row of %lld bytes", (long long)bytes);
+    return row;
 }
 
 nha_status nha_cache_position(const nha_library *library, int32_t i, nha_device device, const nha_cache_format *format,
                               const void *pool, int32_t row, int64_t *pos, void *stream, nha_error *error) {
-    (void)stream;
     const nha_problem *problem;
     nha_cpu_cache c;
     nha_status status = open_pool(library, i, device, format, pool, &problem, &c, error);
-    if (status || (status = check_rows("row", &row, 1, error))) return status;
+    if (status || (status = check_rows("row", &c, &row, 1, error))) return status;
     if (!pos) return nhr_fail(error, NHA_INVALID_ARGUMENT, "pos is NULL");
-    *pos = *nhr_row_pos(&c, row);
+    int64_t seen;
+    if (device.kind == NHA_CPU)
+        seen = *nhr_row_pos(&c, row);
+    else if ((status = nhr_cuda_read_row(device, &c, row, &seen, (int64_t)sizeof seen, stream, error)))
+        return status;
+    *pos = seen;
     return nhr_ok(error);
 }
 
 nha_status nha_cache_export(const nha_library *library, int32_t i, nha_device device, const nha_cache_format *format,
                             const void *pool, int32_t row, nha_cache_image *image, void *stream, nha_error *error) {
-    (void)stream;
-    const nha_problem *p;
+    const nha_problem *problem;
     nha_cpu_cache c;
-    nha_status status = open_pool(library, i, device, format, pool, &p, &c, error);
-    if (status || (status = check_rows("row", &row, 1, error))) return status;
+    nha_status status = open_pool(library, i, device, format, pool, &problem, &c, error);
+    if (status || (status = check_rows("row", &c, &row, 1, error))) return status;
     if (!image) return nhr_fail(error, NHA_INVALID_ARGUMENT, "image is NULL");
     if ((status = nhr_check_struct("image", image, image->struct_size, sizeof *image, error))) return status;
-    int64_t pos = *nhr_row_pos(&c, row);
-    if (pos < 0 || pos > NHR_POS_MAX) return nhr_fail(error, NHA_BAD_DATA, "row %d holds no cache: was it reset?", row);
-    struct stream streams[STREAMS];
-    int count = list_streams(p, &c, image, streams);
-    if ((status = check_image(p, image, pos, streams, count, error))) return status;
-
-    int64_t h_count = p->heads_kv, held = nhr_min(nhr_min(nhr_ring(p), pos), c.ring_tokens);
-    for (int s = 0; s < count; s++) {
-        if (image->tokens) memset(streams[s].array, 0, (size_t)((image->tokens - held) * h_count * streams[s].bytes));
-        for (int64_t j = pos - held; j < pos; j++)
-            for (int64_t h = 0; h < h_count; h++)
-                memcpy(in_array(p, image, pos, &streams[s], h, j), in_ring(&c, row, &streams[s], h, j),
-                       (size_t)streams[s].bytes);
-    }
-    int64_t K = p->head_dim_qk, V = p->head_dim_v, M = p->slots, Mp = NHA_CPU_PADDED(M), Vp = NHA_CPU_PADDED(V);
-    for (int64_t h = 0; M && h < h_count; h++) {
-        const float *hk = row_memory(p, &c, row, h), *hv = hk + K * Mp;
-        for (int64_t m = 0; m < M; m++) {
-            for (int64_t d = 0; d < K; d++) image->hk[(h * M + m) * K + d] = hk[d * Mp + m];
-            memcpy(image->hv + (h * M + m) * V, hv + m * Vp, (size_t)V * sizeof(float));
-        }
-    }
-    image->pos = pos;
-    return nhr_ok(error);
+    if (device.kind == NHA_CPU)
+        return nhr_row_export(problem, NHA_CPU, &c, c.pool + row * c.row_bytes, image, error);
+    char *staged = stage(c.row_bytes, error);
+    if (!staged) return NHA_OUT_OF_MEMORY;
+    if (!(status = nhr_cuda_read_row(device, &c, row, staged, c.row_bytes, stream, error)))
+        status = nhr_row_export(problem, NHA_CUDA, &c, staged, image, error);
+    nhr_free(staged);
+    return status;
 }
 
 nha_status nha_cache_import(const nha_library *library, int32_t i, nha_device device, const nha_cache_format *format,
                             void *pool, int32_t row, const nha_cache_image *image, void *stream, nha_error *error) {
-    (void)stream;
-    const nha_problem *p;
+    const nha_problem *problem;
     nha_cpu_cache c;
-    nha_status status = open_pool(library, i, device, format, pool, &p, &c, error);
-    if (status || (status = check_rows("row", &row, 1, error))) return status;
+    nha_status status = open_pool(library, i, device, format, pool, &problem, &c, error);
+    if (status || (status = check_rows("row", &c, &row, 1, error))) return status;
     if (!image) return nhr_fail(error, NHA_INVALID_ARGUMENT, "image is NULL");
-    if ((status = nhr_check_struct("image", image, image->struct_size, sizeof *image, error))) return status;
-    int64_t pos = image->pos, ring = nhr_ring(p);
-    if (pos < 0)
-        return nhr_fail(error, NHA_INVALID_ARGUMENT, "image.pos is %lld, a position is 0 or more", (long long)pos);
-    if (pos > NHR_POS_MAX || (c.ring_tokens < ring && pos > c.ring_tokens))
-        return nhr_fail(error, NHA_OUT_OF_BOUNDS, "image.pos is %lld, this pool holds positions up to %lld",
-                        (long long)pos, (long long)(c.ring_tokens < ring ? c.ring_tokens : NHR_POS_MAX));
-    struct stream streams[STREAMS];
-    int count = list_streams(p, &c, image, streams);
-    if ((status = check_image(p, image, pos, streams, count, error))) return status;
-
-    memset(c.pool + row * c.row_bytes, 0, (size_t)c.row_bytes);
-    int64_t h_count = p->heads_kv, held = nhr_min(ring, pos);
-    for (int s = 0; s < count; s++)
-        for (int64_t j = pos - held; j < pos; j++)
-            for (int64_t h = 0; h < h_count; h++)
-                memcpy(in_ring(&c, row, &streams[s], h, j), in_array(p, image, pos, &streams[s], h, j),
-                       (size_t)streams[s].bytes);
-    int64_t K = p->head_dim_qk, V = p->head_dim_v, M = p->slots, Mp = NHA_CPU_PADDED(M), Vp = NHA_CPU_PADDED(V);
-    for (int64_t h = 0; M && h < h_count; h++) {
-        float *hk = row_memory(p, &c, row, h), *hv = hk + K * Mp;
-        for (int64_t m = 0; m < M; m++) {
-            for (int64_t d = 0; d < K; d++) hk[d * Mp + m] = image->hk[(h * M + m) * K + d];
-            memcpy(hv + m * Vp, image->hv + (h * M + m) * V, (size_t)V * sizeof(float));
-        }
+    if ((status = nhr_check_struct("image", image, image->struct_size, sizeof *image, error)) ||
+        (status = nhr_row_import_check(problem, &c, image, error)))
+        return status;
+    if (device.kind == NHA_CPU) {
+        char *to = c.pool + row * c.row_bytes;
+        memset(to, 0, (size_t)c.row_bytes);
+        nhr_row_import(problem, NHA_CPU, &c, to, image);
+        return nhr_ok(error);
     }
-    *nhr_row_pos(&c, row) = pos;
-    return nhr_ok(error);
+    char *staged = stage(c.row_bytes, error);
+    if (!staged) return NHA_OUT_OF_MEMORY;
+    nhr_row_import(problem, NHA_CUDA, &c, staged, image);
+    if (!(status = nhr_cuda_write_row(device, &c, row, staged, stream, error))) status = nhr_ok(error);
+    nhr_free(staged);
+    return status;
 }

@@ -1,6 +1,5 @@
 /* check.c: everything about a call that can be wrong, found before any work. Fills the kernel's arguments on the way.
- * On the CPU the values of cu_seqlens, rows and positions are host memory and cheap to look at, so every plan checks
- * them; only the search for a row that appears twice (quadratic) is left to NHA_PLAN_DEBUG. */
+ * First what the call itself says, the same for every device; then values, which need host memory. */
 #include <string.h>
 
 #include "runtime/internal.h"
@@ -103,6 +102,8 @@ static nha_status check_extents(const nha_plan *plan, const nha_args *a, nha_err
         return nhr_fail(error, NHA_INVALID_ARGUMENT,
                         a->cu_seqlens ? "cu_seqlens: the plan was made without NHA_PLAN_VARLEN"
                                       : "cu_seqlens is NULL, the plan has NHA_PLAN_VARLEN");
+    if ((uintptr_t)a->cu_seqlens % sizeof *a->cu_seqlens)
+        return nhr_fail(error, NHA_MISALIGNED, "cu_seqlens is not aligned to 4 bytes");
     if (!a->cu_seqlens && a->tokens > plan->max_length)
         return nhr_fail(error, NHA_OUT_OF_BOUNDS, "tokens is %lld, the plan's max_length is %lld", (long long)a->tokens,
                         (long long)plan->max_length);
@@ -113,25 +114,6 @@ static nha_status check_extents(const nha_plan *plan, const nha_args *a, nha_err
     return NHA_OK;
 }
 
-static nha_status check_lengths(const nha_plan *plan, const nha_args *a, nha_error *error) {
-    const int32_t *cu = a->cu_seqlens;
-    if (!cu) return NHA_OK;
-    if ((uintptr_t)cu % sizeof *cu) return nhr_fail(error, NHA_MISALIGNED, "cu_seqlens is not aligned to 4 bytes");
-    if (cu[0] != 0) return nhr_fail(error, NHA_BAD_DATA, "cu_seqlens[0] is %d, expected 0", cu[0]);
-    for (int64_t n = 0; n < a->sequences; n++) {
-        if (cu[n + 1] < cu[n])
-            return nhr_fail(error, NHA_BAD_DATA, "cu_seqlens[%lld] is %d, less than the one before, %d",
-                            (long long)n + 1, cu[n + 1], cu[n]);
-        if (cu[n + 1] - cu[n] > plan->max_length)
-            return nhr_fail(error, NHA_OUT_OF_BOUNDS, "sequence %lld has %d tokens, the plan's max_length is %lld",
-                            (long long)n, cu[n + 1] - cu[n], (long long)plan->max_length);
-    }
-    if (cu[a->sequences] != a->tokens)
-        return nhr_fail(error, NHA_BAD_DATA, "cu_seqlens[%lld] is %d, expected tokens = %lld", (long long)a->sequences,
-                        cu[a->sequences], (long long)a->tokens);
-    return NHA_OK;
-}
-
 /* ---- Memory and cache ---- */
 
 static nha_status check_memory(const nha_plan *plan, const nha_args *a, nha_error *error) {
@@ -139,6 +121,7 @@ static nha_status check_memory(const nha_plan *plan, const nha_args *a, nha_erro
         const char *name;
         const float *data;
     } memory[] = {{"hk0", a->hk0}, {"hv0", a->hv0}, {"hk", a->hk}, {"hv", a->hv}};
+    uintptr_t align = plan->kind == NHA_CUDA ? 16 : sizeof(float); /* GPU kernels take four floats at a time */
     for (int i = 0; i < 4; i++) {
         const char *name = memory[i].name;
         if (!memory[i].data) continue;
@@ -148,43 +131,13 @@ static nha_status check_memory(const nha_plan *plan, const nha_args *a, nha_erro
             return nhr_fail(error, NHA_INVALID_ARGUMENT, "%s: there is no memory without slots", name);
         if (plan->cached && i < 2)
             return nhr_fail(error, NHA_INVALID_ARGUMENT, "%s: the memory starts from the cache", name);
-        if ((uintptr_t)memory[i].data % sizeof(float))
-            return nhr_fail(error, NHA_MISALIGNED, "%s is not aligned to 4 bytes", name);
+        if ((uintptr_t)memory[i].data % align)
+            return nhr_fail(error, NHA_MISALIGNED, "%s is not aligned to %d bytes", name, (int)align);
     }
     for (int i = 0; i < 4; i += 2)
         if (!memory[i].data != !memory[i + 1].data)
             return nhr_fail(error, NHA_INVALID_ARGUMENT, "%s and %s are given together or not at all", memory[i].name,
                             memory[i + 1].name);
-    return NHA_OK;
-}
-
-static nha_status check_duplicates(const nha_args *a, nha_error *error) {
-    for (int64_t n = 0; a->cache_index && n < a->sequences; n++)
-        for (int64_t i = 0; i < n; i++)
-            if (a->cache_index[i] == a->cache_index[n] && a->cache_index[n] >= 0)
-                return nhr_fail(error, NHA_BAD_DATA, "cache_index: row %d stands at %lld and at %lld",
-                                a->cache_index[n], (long long)i, (long long)n);
-    return NHA_OK;
-}
-
-/* Rows and positions; `out` has its cache. */
-static nha_status check_rows(const nha_plan *plan, const nha_cpu_args *out, nha_error *error) {
-    const nha_cpu_cache *c = &out->cache;
-    bool bounded = c->ring_tokens < nhr_ring(plan->problem); /* the ring must never wrap */
-    for (int64_t n = 0; n < out->sequences; n++) {
-        int64_t row = nhr_row_of(c, n), length = nhr_length(out, n);
-        if (row < -1)
-            return nhr_fail(error, NHA_BAD_DATA, "cache_index[%lld] is %lld, expected a row or -1", (long long)n,
-                            (long long)row);
-        if (row < 0) continue;
-        int64_t pos = *nhr_row_pos(c, row);
-        if (pos < 0 || pos > NHR_POS_MAX)
-            return nhr_fail(error, NHA_BAD_DATA, "cache row %lld holds no cache: was it reset?", (long long)row);
-        if (bounded && length > c->ring_tokens - pos)
-            return nhr_fail(error, NHA_OUT_OF_BOUNDS,
-                            "cache row %lld is at position %lld and would pass the pool's %lld tokens", (long long)row,
-                            (long long)pos, (long long)c->ring_tokens);
-    }
     return NHA_OK;
 }
 
@@ -202,16 +155,14 @@ static nha_status check_cache(const nha_plan *plan, const nha_args *a, nha_cpu_a
     out->cache = plan->cache;
     out->cache.pool = a->cache;
     out->cache.index = a->cache_index;
-    nha_status status = check_rows(plan, out, error);
-    if (!status && (plan->flags & NHA_PLAN_DEBUG)) status = check_duplicates(a, error);
-    return status;
+    return NHA_OK;
 }
 
 nha_status nhr_check_args(const nha_plan *plan, const nha_args *a, nha_cpu_args *out, nha_error *error) {
     if (!plan) return nhr_fail(error, NHA_INVALID_ARGUMENT, "plan is NULL");
     if (!a) return nhr_fail(error, NHA_INVALID_ARGUMENT, "args is NULL");
     nha_status status = nhr_check_struct("args", a, a->struct_size, sizeof *a, error);
-    if (status || (status = check_extents(plan, a, error)) || (status = check_lengths(plan, a, error))) return status;
+    if (status || (status = check_extents(plan, a, error))) return status;
     memset(out, 0, sizeof *out);
     out->sequences = a->sequences;
     out->tokens = a->tokens;
@@ -229,4 +180,47 @@ nha_status nhr_check_args(const nha_plan *plan, const nha_args *a, nha_cpu_args 
     struct call call = {plan, a->cu_seqlens ? 1 : a->sequences, a->tokens, a->cu_seqlens != NULL, error};
     if ((status = check_tensors(&call, a, out)) || (status = check_memory(plan, a, error))) return status;
     return check_cache(plan, a, out, error);
+}
+
+/* ---- Values ---- */
+
+nha_status nhr_check_lengths(const nha_plan *plan, const int32_t *cu, int64_t sequences, int64_t tokens,
+                             nha_error *error) {
+    if (cu[0] != 0) return nhr_fail(error, NHA_BAD_DATA, "cu_seqlens[0] is %d, expected 0", cu[0]);
+    for (int64_t n = 0; n < sequences; n++) {
+        if (cu[n + 1] < cu[n])
+            return nhr_fail(error, NHA_BAD_DATA, "cu_seqlens[%lld] is %d, less than the one before, %d",
+                            (long long)n + 1, cu[n + 1], cu[n]);
+        if (cu[n + 1] - cu[n] > plan->max_length)
+            return nhr_fail(error, NHA_OUT_OF_BOUNDS, "sequence %lld has %d tokens, the plan's max_length is %lld",
+                            (long long)n, cu[n + 1] - cu[n], (long long)plan->max_length);
+    }
+    if (cu[sequences] != tokens)
+        return nhr_fail(error, NHA_BAD_DATA, "cu_seqlens[%lld] is %d, expected tokens = %lld", (long long)sequences,
+                        cu[sequences], (long long)tokens);
+    return NHA_OK;
+}
+
+nha_status nhr_check_index(const nha_plan *plan, const int32_t *index, int64_t sequences, nha_error *error) {
+    for (int64_t n = 0; index && n < sequences; n++)
+        if (index[n] < -1)
+            return nhr_fail(error, NHA_BAD_DATA, "cache_index[%lld] is %d, expected a row or -1", (long long)n,
+                            index[n]);
+    for (int64_t n = 0; index && (plan->flags & NHA_PLAN_DEBUG) && n < sequences; n++)
+        for (int64_t i = 0; i < n; i++)
+            if (index[i] == index[n] && index[n] >= 0)
+                return nhr_fail(error, NHA_BAD_DATA, "cache_index: row %d stands at %lld and at %lld", index[n],
+                                (long long)i, (long long)n);
+    return NHA_OK;
+}
+
+nha_status nhr_check_position(const nha_plan *plan, int64_t row, int64_t pos, int64_t length, nha_error *error) {
+    if (pos < 0 || pos > NHR_POS_MAX)
+        return nhr_fail(error, NHA_BAD_DATA, "cache row %lld holds no cache: was it reset?", (long long)row);
+    /* A ring that is smaller than R must never wrap. */
+    if (plan->cache.ring_tokens < nhr_ring(plan->problem) && length > plan->cache.ring_tokens - pos)
+        return nhr_fail(error, NHA_OUT_OF_BOUNDS,
+                        "cache row %lld is at position %lld and would pass the pool's %lld tokens", (long long)row,
+                        (long long)pos, (long long)plan->cache.ring_tokens);
+    return NHA_OK;
 }

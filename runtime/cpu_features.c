@@ -41,9 +41,8 @@ static const struct feature_bit {
 #undef ROW
 };
 
-/* XCR0: register state that the operating system saves and restores. 0 if it uses no XSAVE. AMX counts only where this
- * process has already been given the tile data (Linux grants it on request, and asking changes the size of every signal
- * frame). */
+/* XCR0: register state that the operating system saves and restores. 0 if it uses no XSAVE. AMX counts only where Linux
+ * gives this process the tile data, for which it is asked once (amx.c). */
 static uint64_t enabled_state(void) {
     unsigned r[4];
     if (!__get_cpuid(1, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) || !(r[ECX] & (1u << 27))) return 0;
@@ -53,6 +52,7 @@ static uint64_t enabled_state(void) {
     uint64_t permitted = 0;
 #if defined(__linux__)
     enum { ARCH_GET_XCOMP_PERM = 0x1022 };
+    if (state & STATE_AMX) nhr_amx_request();
     if ((state & STATE_AMX) && syscall(SYS_arch_prctl, ARCH_GET_XCOMP_PERM, &permitted) != 0) permitted = 0;
 #endif
     return (state & ~(uint64_t)STATE_AMX) | (state & permitted & STATE_AMX);
@@ -89,6 +89,7 @@ enum { FAMILY_X86, FAMILY_ARM };
 
 #define NEEDS_AVX2   (NHA_CPU_AVX | NHA_CPU_AVX2 | NHA_CPU_FMA | NHA_CPU_F16C | NHA_CPU_BMI2)
 #define NEEDS_AVX512 (NEEDS_AVX2 | NHA_CPU_AVX512F | NHA_CPU_AVX512BW | NHA_CPU_AVX512DQ | NHA_CPU_AVX512VL)
+#define NEEDS_AMX    (NEEDS_AVX512 | NHA_CPU_AVX512BF16 | NHA_CPU_AMX_TILE | NHA_CPU_AMX_BF16)
 
 /* ISA names, ascending within a family. */
 static const struct isa {
@@ -99,6 +100,7 @@ static const struct isa {
     {"baseline", FAMILY_X86, 0, 0},
     {"avx2", FAMILY_X86, 1, NEEDS_AVX2},
     {"avx512", FAMILY_X86, 2, NEEDS_AVX512},
+    {"amx", FAMILY_X86, 3, NEEDS_AMX},
     {"neon", FAMILY_ARM, 0, NHA_CPU_NEON},
 };
 

@@ -1,5 +1,5 @@
-/* execute.c: one call: check, then the phases of nha_cpu_args in order, each a parallel loop over independent tasks.
- * Allocates nothing, reads no file and no environment; between phases all tasks are done. */
+/* execute.c: one call: check, then on the CPU the phases of nha_cpu_args in order, each a parallel loop over
+ * independent tasks. Allocates nothing, reads no file and no environment; between phases all tasks are done. */
 #include "runtime/fpmode.h"
 #include "runtime/internal.h"
 #include "runtime/pool.h"
@@ -49,27 +49,51 @@ static nha_status check_workspace(const nha_plan *plan, const void *workspace, s
     return NHA_OK;
 }
 
+/* On the CPU values are host memory and cheap to look at, so every plan checks them. */
+static nha_status check_values(const nha_plan *plan, const nha_cpu_args *a, nha_error *error) {
+    nha_status status;
+    if (a->cu_seqlens && (status = nhr_check_lengths(plan, a->cu_seqlens, a->sequences, a->tokens, error)))
+        return status;
+    if (!plan->cached) return NHA_OK;
+    if ((status = nhr_check_index(plan, a->cache.index, a->sequences, error))) return status;
+    int64_t ring = a->cache.ring_tokens, most = ring < nhr_ring(plan->problem) ? ring : NHR_POS_MAX;
+    for (int64_t n = 0; n < a->sequences; n++) {
+        int64_t row = nhr_row_of(&a->cache, n), length = nhr_length(a, n);
+        if (row < 0) continue;
+        int64_t pos = *nhr_row_pos(&a->cache, row);
+        if ((pos < 0 || pos > most - length) && (status = nhr_check_position(plan, row, pos, length, error)))
+            return status;
+    }
+    return NHA_OK;
+}
+
+static nha_status execute(const nha_plan *plan, nha_cpu_args *a, void *workspace, nha_error *error) {
+    nha_status status = check_values(plan, a, error);
+    if (status) return status;
+    if (!a->sequences) return nhr_ok(error);
+
+    const nha_cpu_code *code = plan->code;
+    struct phase phase = {plan, a, NULL, workspace};
+    int64_t rows = a->sequences * plan->problem->heads_kv;
+    if (a->pieces) {
+        a->states = (float *)(void *)((char *)workspace + plan->states_offset);
+        a->states_run = (float *)(void *)((char *)workspace + plan->states_run_offset);
+        run_phase(&phase, code->segment_delta, rows * a->pieces);
+        run_phase(&phase, code->segment_scan, rows);
+    }
+    run_phase(&phase, code->main, rows * a->runs);
+    if (plan->cached) {
+        if (plan->op == NHA_PREFILL) run_phase(&phase, NULL, rows);
+        nhr_advance(a);
+    }
+    return nhr_ok(error);
+}
+
 nha_status nha_execute(const nha_plan *plan, const nha_args *args, void *workspace, size_t workspace_bytes,
                        void *stream, nha_error *error) {
-    (void)stream;
     nha_cpu_args a;
     nha_status status = nhr_check_args(plan, args, &a, error);
     if (status || (status = check_workspace(plan, workspace, workspace_bytes, error))) return status;
-    if (!a.sequences) return nhr_ok(error);
-
-    const nha_cpu_code *code = plan->code;
-    struct phase phase = {plan, &a, NULL, workspace};
-    int64_t rows = a.sequences * plan->problem->heads_kv;
-    if (a.pieces) {
-        a.states = (float *)(void *)((char *)workspace + plan->states_offset);
-        a.states_run = (float *)(void *)((char *)workspace + plan->states_run_offset);
-        run_phase(&phase, code->segment_delta, rows * a.pieces);
-        run_phase(&phase, code->segment_scan, rows);
-    }
-    run_phase(&phase, code->main, rows * a.runs);
-    if (plan->cached) {
-        if (plan->op == NHA_PREFILL) run_phase(&phase, NULL, rows);
-        nhr_advance(&a);
-    }
-    return nhr_ok(error);
+    return plan->kind == NHA_CUDA ? nhr_cuda_execute(plan, &a, workspace, stream, error)
+                                  : execute(plan, &a, workspace, error);
 }

@@ -1,5 +1,6 @@
 /* internal.h: what the files of libnha share and users do not see. Prefix nhr_.
- * Everything here is written once at plan time and only read afterwards, so none of it is locked. */
+ * Everything here is written once at plan time and only read afterwards, so none of it is locked (but for the staging
+ * memory of debugging CUDA plans: cuda_internal.h). */
 #ifndef NHR_INTERNAL_H
 #define NHR_INTERNAL_H
 
@@ -57,25 +58,49 @@ static inline int64_t nhr_dtype_bytes(int32_t dtype) {
 
 /* nha_library_check, then that problem `i` exists; *problem receives it. */
 nha_status nhr_problem_find(const nha_library *library, int32_t i, const nha_problem **problem, nha_error *error);
-/* NHA_OK for the CPU; the clear refusal of a CUDA device or an unknown kind. */
+/* The kind is known. */
 nha_status nhr_check_device(nha_device device, nha_error *error);
 
-/* ---- CPU (cpu_features.c) ---- */
+/* ---- CPU (cpu_features.c, amx.c) ---- */
 
 /* Place of an ISA name among those of its architecture, worst = 0; -1: not a name that libnha knows. `family` tells the
  * architectures apart: only levels of one family compare. */
 int nhr_isa_level(const char *name, int *family);
 /* CPUs this thread may run on, at least 1. */
 int32_t nhr_cpu_count(void);
+/* Asks the system for AMX tiles, once in a process; a refusal leaves AMX out of nha_cpu_features. Thread-safe. */
+void nhr_amx_request(void);
 
-/* ---- Caches (cache.c, commit.c) ---- */
+/* ---- Caches (cache.c, cache_row.c, commit.c) ---- */
+
+/* A row of a pool, on either kind of device, is described by nha_cpu_cache: nha_cuda_cache has the same members. The
+ * kinds differ in the header (one position on the CPU, H on CUDA) and in the memory (nha_library.h, nha_cuda.h). */
 
 /* R of the problem: tokens a cache must remember. */
 int64_t nhr_ring(const nha_problem *problem);
-/* Fills the sizes and offsets of a row whose rings hold `ring_tokens` tokens; pool and index NULL. false: too large. */
-bool nhr_cache_layout(const nha_problem *problem, int64_t ring_tokens, nha_cpu_cache *layout);
+/* Fills the sizes and offsets of a row of a device of `kind` whose rings hold `ring_tokens` tokens; pool and index are
+ * NULL. false: too large. */
+bool nhr_cache_layout(const nha_problem *problem, int32_t kind, int64_t ring_tokens, nha_cpu_cache *layout);
 
-/* The header of a row. */
+/* Positions at the start of a row. */
+static inline int64_t nhr_row_positions(const nha_problem *problem, int32_t kind) {
+    return kind == NHA_CUDA ? problem->heads_kv : 1;
+}
+
+/* One row, in host memory, to and from an image; the row has the layout of a device of `kind`. Arguments but the image
+ * are right. Errors: nha_cache_export, nha_cache_import. */
+nha_status nhr_row_export(const nha_problem *problem, int32_t kind, const nha_cpu_cache *layout, const char *row,
+                          nha_cache_image *image, nha_error *error);
+/* What import asks of an image, before the row is touched. */
+nha_status nhr_row_import_check(const nha_problem *problem, const nha_cpu_cache *layout, const nha_cache_image *image,
+                                nha_error *error);
+/* Into a row of zeros. */
+void nhr_row_import(const nha_problem *problem, int32_t kind, const nha_cpu_cache *layout, char *row,
+                    const nha_cache_image *image);
+/* The position of a row in host memory. Errors: NHA_BAD_DATA (never reset, or its positions differ). */
+nha_status nhr_row_position(const nha_problem *problem, int32_t kind, const char *row, int64_t *pos, nha_error *error);
+
+/* The header of a row on the CPU. */
 static inline int64_t *nhr_row_pos(const nha_cpu_cache *cache, int64_t row) {
     return (int64_t *)(void *)(cache->pool + row * cache->row_bytes);
 }
@@ -99,29 +124,72 @@ static inline int64_t nhr_length(const nha_cpu_args *args, int64_t n) {
     return args->cu_seqlens ? (int64_t)args->cu_seqlens[n + 1] - args->cu_seqlens[n] : args->tokens;
 }
 
-/* ---- Plans (plan.c) and their execution (check.c, execute.c) ---- */
+/* ---- Plans (plan.c, cpu_plan.c, cuda_plan.c) and their execution (check.c, execute.c, cuda_execute.c) ---- */
 
 struct nha_plan {
     const nha_problem *problem;
     const nha_kernel *kernel;
-    const nha_cpu_code *code;
-    int32_t op; /* nha_op */
+    int32_t kind; /* nha_device_kind */
+    int32_t op;   /* nha_op */
     uint32_t flags;
+    bool cached; /* executions pass a cache */
+    int64_t max_sequences, max_tokens, max_length;
+    nha_cpu_cache cache; /* layout of its rows, if cached */
+    int64_t workspace_bytes;
+    /* CPU */
+    const nha_cpu_code *code;
     int32_t threads;
     bool pooled; /* holds a reference to libnha's own pool */
     nha_parallel_for parallel_for;
     void *parallel_context;
-    int64_t max_sequences, max_tokens, max_length;
     nhr_division division;
-    bool cached;         /* executions pass a cache */
-    nha_cpu_cache cache; /* layout of its rows, if cached */
     int64_t window_panels;
     int64_t scratch_bytes; /* of one worker; workspace = scratch of each of the threads, states, states_run */
     int64_t states_offset, states_run_offset;
-    int64_t workspace_bytes;
+    struct nhr_cuda_part *cuda; /* CUDA, else NULL: cuda_internal.h */
 };
 
-/* Checks everything that a call can get wrong and fills the kernel's arguments, all but the states. */
+/* "prefill", "decode", "backward". */
+const char *nhr_op_name(int32_t op);
+
+/* Whether the bounds of the plan are in the kernel's range of validity. */
+bool nhr_in_range(const nha_plan *plan, const nha_kernel *kernel);
+
+/* What a plan for one kind of device has beyond the options, the bounds and the layout of the cache, which stand in
+ * `plan`: kernel, code, workspace_bytes and the members of that kind. What they make is freed by nhr_*_plan_free, also
+ * after an error. */
+nha_status nhr_cpu_plan(const nha_library *library, const nha_plan_options *options, nha_plan *plan, nha_error *error);
+void nhr_cpu_plan_free(nha_plan *plan);
+nha_status nhr_cuda_plan(const nha_library *library, const nha_plan_options *options, nha_plan *plan, nha_error *error);
+void nhr_cuda_plan_free(nha_plan *plan);
+
+/* Checks everything about a call that can be wrong but for values in memory, on either kind of device, and fills the
+ * kernel's arguments, all but the states. On a GPU the addresses in them are the device's: nothing follows them. */
 nha_status nhr_check_args(const nha_plan *plan, const nha_args *args, nha_cpu_args *out, nha_error *error);
+
+/* The same for values, in host memory. cu_seqlens [N+1], N = sequences. */
+nha_status nhr_check_lengths(const nha_plan *plan, const int32_t *cu_seqlens, int64_t sequences, int64_t tokens,
+                             nha_error *error);
+/* cache_index [N] or NULL; a row that appears twice is looked for by debugging plans alone (quadratic). */
+nha_status nhr_check_index(const nha_plan *plan, const int32_t *index, int64_t sequences, nha_error *error);
+/* One row at position `pos` that gets `length` tokens more. */
+nha_status nhr_check_position(const nha_plan *plan, int64_t row, int64_t pos, int64_t length, nha_error *error);
+
+/* One execution on CUDA: `args` and the workspace have been checked. */
+nha_status nhr_cuda_execute(const nha_plan *plan, const nha_cpu_args *args, void *workspace, void *stream,
+                            nha_error *error);
+
+/* The functions of a pool that touch its memory, on CUDA (cuda_cache.c). Arguments have been checked; `layout` has the
+ * pool. */
+nha_status nhr_cuda_reset(nha_device device, const nha_cpu_cache *layout, const int32_t *rows, int64_t count,
+                          void *stream, nha_error *error);
+nha_status nhr_cuda_copy(nha_device device, const nha_cpu_cache *target, const int32_t *to,
+                         const nha_cpu_cache *source, const int32_t *from, int64_t count, void *stream,
+                         nha_error *error);
+/* The first `bytes` of a row from, or a whole row to, the device; waits for the stream. */
+nha_status nhr_cuda_read_row(nha_device device, const nha_cpu_cache *layout, int32_t row, void *to, int64_t bytes,
+                             void *stream, nha_error *error);
+nha_status nhr_cuda_write_row(nha_device device, const nha_cpu_cache *layout, int32_t row, const void *from,
+                              void *stream, nha_error *error);
 
 #endif

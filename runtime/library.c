@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "runtime/internal.h"
+#include "runtime/cuda_internal.h"
 
 /* NULL, or what is wrong with the problem. The bounds are those of nha_problem and keep every later size computation
  * small. */
@@ -25,10 +25,27 @@ static const char *problem_fault(const nha_problem *p) {
     return NULL;
 }
 
+static const char *cuda_fault(const nha_kernel *k) {
+    const nha_cuda_code *c = k->cuda;
+    nhr_target target;
+    if (!nhr_target_parse(k->isa, &target)) return "is for an unknown target";
+    if (!c || (!k->cubin && !k->ptx)) return "has no code";
+    if ((k->cubin && !k->cubin_bytes) || (k->ptx && (!k->ptx_bytes || k->ptx[k->ptx_bytes])))
+        return "has an image without an end";
+    if (c->launch_count < 1 || c->launch_count > NHA_CUDA_LAUNCHES_MAX) return "has an impossible number of launches";
+    if (c->workspace_bytes < 0 || c->workspace_window_bytes < 0) return "has impossible sizes";
+    for (int32_t i = 0; i < c->launch_count; i++) {
+        const nha_cuda_launch *l = &c->launch[i];
+        if (!l->entry || l->grid != NHA_GRID_HEADS || l->threads < 1 || l->threads > 1024 || l->shared_bytes < 0)
+            return "has an impossible launch";
+    }
+    return NULL;
+}
+
 static const char *kernel_fault(const nha_library *library, const nha_kernel *k) {
     if (!k->name || !k->isa) return "has no name or isa";
     if (k->problem < 0 || k->problem >= library->problem_count) return "names a problem that is not there";
-    if (k->kind == NHA_CUDA) return k->image ? NULL : "has no code";
+    if (k->kind == NHA_CUDA) return cuda_fault(k);
     if (k->kind != NHA_CPU) return "is for an unknown kind of device";
     const nha_cpu_code *c = k->cpu;
     if (!c || !c->main) return "has no code";
@@ -97,8 +114,6 @@ nha_status nhr_problem_find(const nha_library *library, int32_t i, const nha_pro
 }
 
 nha_status nhr_check_device(nha_device device, nha_error *error) {
-    if (device.kind == NHA_CPU) return NHA_OK;
-    if (device.kind == NHA_CUDA)
-        return nhr_fail(error, NHA_UNSUPPORTED, "CUDA kernels are not available in this version of libnha");
+    if (device.kind == NHA_CPU || device.kind == NHA_CUDA) return NHA_OK;
     return nhr_fail(error, NHA_INVALID_ARGUMENT, "device.kind is %d, expected NHA_CPU or NHA_CUDA", device.kind);
 }

@@ -134,7 +134,8 @@ NHA_API bool nha_library_has(const nha_library *library, int32_t i, nha_op op, n
 typedef struct nha_device {
     int32_t kind;    /* nha_device_kind */
     int32_t ordinal; /* CUDA: device whose primary context is retained, unless context is given */
-    void *context;   /* CUDA: a CUcontext to use instead, or NULL */
+    void *context;   /* CUDA: a CUcontext to use instead, outliving every use, or NULL */
+    const struct nha_cuda_driver *driver; /* CUDA: driver functions to use (nha_cuda_driver.h), outliving every use; NULL: libcuda.so.1 */
 } nha_device;
 
 /* Runs fn(arg, task, worker) for every task in [0, tasks), each exactly once, on any threads, and returns when all are done.
@@ -164,13 +165,17 @@ typedef struct nha_plan_options {
     nha_parallel_for parallel_for; /* CPU: the caller's threads, or NULL for libnha's own pool */
     void *parallel_context;
     const char *kernel;     /* force a kernel by name, or NULL: chosen by validity range and rank */
-    const char *isa;        /* CPU: use nothing above this ISA ("baseline", "avx2", "avx512"), or NULL */
+    const char *isa;        /* CPU: use nothing above this ISA ("baseline", "avx2", "avx512", "amx"), or NULL; CUDA: use code of this
+                               target alone ("sm_90"), or NULL */
 } nha_plan_options;
 
 typedef struct nha_plan nha_plan;
 
-/* Chooses and loads the kernel, fixes how work is divided. May allocate, load code, start the pool's threads.
- * Errors: NHA_INVALID_ARGUMENT, NHA_NO_KERNEL, NHA_NO_DEVICE, NHA_OLD_DRIVER, NHA_DEVICE_ERROR, NHA_OUT_OF_MEMORY, NHA_UNSUPPORTED. */
+/* Chooses and loads the kernel, fixes how work is divided. May allocate, load code, start the pool's threads. CUDA: the
+ * current context of the thread is as before; what the driver would load lazily is loaded now; each plan loads its
+ * kernel for itself.
+ * Errors: NHA_INVALID_ARGUMENT, NHA_NO_KERNEL, NHA_NO_DEVICE, NHA_OLD_DRIVER, NHA_DEVICE_ERROR, NHA_BAD_LIBRARY (the driver refuses
+ * its code), NHA_OUT_OF_MEMORY, NHA_UNSUPPORTED. */
 NHA_API nha_status nha_plan_create(const nha_library *library, const nha_plan_options *options, nha_plan **plan,
                                    nha_error *error);
 /* No execution of the plan may be running. NULL is allowed. */
@@ -193,6 +198,11 @@ typedef struct nha_cache_format {
     int64_t tokens;    /* capacity of the ring in tokens; pass it as nha_plan_options.cache_tokens */
     int64_t ring;      /* R of the problem */
 } nha_cache_format;
+
+/* On CUDA these functions need no current context: they push the one of the device and pop it again. A device ordinal's
+ * primary context is retained for the call alone, so keep it alive (by a plan, for one) as long as the pool. describe
+ * needs no driver. reset and copy are work on `stream` and may be captured in a graph;
+ * position, export and import wait for it and may not be captured. */
 
 /* Format of the caches of problem i. `max_tokens` bounds the position a cache will ever reach, so that a window larger than
  * any sequence costs no memory; 0: no bound. */
@@ -254,7 +264,8 @@ typedef struct nha_args {
     nha_tensor rq, rk;         /* like q and k, if rope is given */
     nha_tensor o;              /* out: [.,.,HQ,V] */
     nha_tensor lse;            /* out: F32 [.,.,HQ] (stride_head between heads); data NULL: not written */
-    const float *hk0, *hv0;    /* prefill without a cache: initial memory [N,H,M,K], [N,H,M,V], contiguous, or both NULL: zero */
+    const float *hk0, *hv0;    /* prefill without a cache: initial memory [N,H,M,K], [N,H,M,V], contiguous, or both NULL: zero.
+                                  On CUDA these and hk, hv are aligned to 16 bytes */
     float *hk, *hv;            /* prefill: memory after the last step, or both NULL. May equal hk0, hv0 */
     void *cache;               /* pool if the plan is a decode or has NHA_PLAN_CACHE, else NULL; updated in place */
     const int32_t *cache_index; /* [N] row of each sequence, -1: skip the sequence (its outputs stay unwritten); NULL: 0..N-1.
@@ -265,16 +276,24 @@ typedef struct nha_args {
  * compiles and loads nothing; may be captured in a CUDA graph. Same plan, same inputs: same bits. A sequence's result does not
  * depend on its neighbours.
  * Errors, all before any work: NHA_INVALID_ARGUMENT, NHA_MISALIGNED, NHA_OUT_OF_BOUNDS, NHA_WORKSPACE_TOO_SMALL, NHA_WRONG_CONTEXT,
- * NHA_BAD_DATA (debugging plans). After a launch: NHA_DEVICE_ERROR. */
+ * NHA_BAD_DATA (debugging plans). After a launch: NHA_DEVICE_ERROR. On CUDA nothing waits for the device, so a fault of
+ * a kernel is seen by whoever waits for the stream; but a debugging plan waits for the stream and cannot be captured. */
 NHA_API nha_status nha_execute(const nha_plan *plan, const nha_args *args, void *workspace, size_t workspace_bytes,
                                void *stream, nha_error *error);
 
 /* ---- The CPU, as libnha sees it -------------------------------------------------------------------------------------- */
 
-/* Name of the best ISA of this machine that kernels are made for: "baseline", "avx2", "avx512", "neon". */
+/* Name of the best ISA of this machine that kernels are made for: "baseline", "avx2", "avx512", "amx", "neon". */
 NHA_API const char *nha_cpu_isa(void);
 /* NHA_CPU_* bits (nha_library.h) that this CPU and operating system offer. */
 NHA_API uint64_t nha_cpu_features(void);
+
+/* ---- The CUDA driver, as libnha sees it ----------------------------------------------------------------------------- */
+
+/* The driver's functions, loaded from libcuda.so.1 and initialised once in a process; the first call that finds the file
+ * decides. For callers that link no CUDA of their own (nhac does not). Thread-safe; nothing is ever unloaded.
+ * Errors: NHA_NO_DEVICE, with the reason: no driver, one that lacks a function, no device. */
+NHA_API nha_status nha_cuda_driver_open(const struct nha_cuda_driver **driver, nha_error *error);
 
 /* Zeroes the struct and sets its size: nha_args args; NHA_INIT(args); */
 #define NHA_INIT(object)                                                                                               \

@@ -117,9 +117,11 @@ typedef struct nha_kernel {
      * [min_length, max_length]. A default covers all: 0 .. INT64_MAX. */
     int64_t min_tasks, max_tasks, min_length, max_length;
     const nha_cpu_code *cpu; /* kind NHA_CPU */
-    const void *image;       /* kind NHA_CUDA: cubin or PTX, read-only; NULL else */
-    uint64_t image_bytes;
-    const void *cuda;        /* kind NHA_CUDA: launch description (issue: CUDA); NULL else */
+    const struct nha_cuda_code *cuda; /* kind NHA_CUDA: launches (nha_cuda.h); NULL else */
+    const void *cubin;       /* kind NHA_CUDA: machine code for `isa`; NULL: none */
+    uint64_t cubin_bytes;
+    const char *ptx;         /* kind NHA_CUDA: PTX for `isa`, NUL-terminated; NULL: none */
+    uint64_t ptx_bytes;      /* without the NUL */
 } nha_kernel;
 
 struct nha_library {

@@ -7,7 +7,7 @@ target_include_directories(nha_shared INTERFACE $<INSTALL_INTERFACE:${CMAKE_INST
 set_target_properties(nha PROPERTIES EXPORT_NAME static)
 set_target_properties(nha_shared PROPERTIES EXPORT_NAME shared)
 install(TARGETS nha nha_shared EXPORT nhaTargets COMPONENT nha)
-install(FILES runtime/nha.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT nha)
+install(FILES runtime/nha.h runtime/nha_cuda_driver.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT nha)
 install(EXPORT nhaTargets NAMESPACE nha:: DESTINATION ${package_dir} COMPONENT nha)
 
 include(CMakePackageConfigHelpers)

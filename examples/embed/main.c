@@ -60,7 +60,7 @@ static void execute(const nha_plan *plan, const nha_args *args, void *workspace)
 
 int main(void) {
     const nha_problem *p = nha_library_problem(&nha_library_layer, 0);
-    const nha_device cpu = {NHA_CPU, 0, NULL};
+    const nha_device cpu = {.kind = NHA_CPU};
     nha_error error;
 
     /* The pool: one row a sequence; a real engine has more rows than sequences and hands them out. */

@@ -15,7 +15,7 @@
 
 enum { LENGTH = 150, ROWS = 4 };
 
-static const nha_device cpu = {NHA_CPU, 0, NULL};
+static const nha_device cpu = {.kind = NHA_CPU};
 
 static const nha_problem *problem(int32_t i) {
     return nha_library_problem(&reference_library, i);
