@@ -1,5 +1,6 @@
 /* library_open.c: reads a library folder that may be missing, half-written, damaged or foreign, and loads its code:
- * the .so through libnha as any program does, or, where there is none, the members of the .a in memory. */
+ * the .so through libnha as any program does, or, where there is none, the members of the .a in memory: by ORC, or
+ * without LLVM where no member has CPU code. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,6 +11,7 @@
 #include "base/sha256.h"
 #include "tuner/library.h"
 #include "tuner/library_ar.h"
+#include "tuner/library_data.h"
 
 enum { FILE_BYTES_MAX = 1 << 30, MEMBERS_MAX = TUNE_MANIFEST_KERNELS_MAX + 1 };
 #define AGAIN "build the library again"
@@ -147,35 +149,55 @@ done:
     return ok;
 }
 
-static bool load_archive(tune_library *library, const char *name, err *e) {
-    char symbol[GEN_NAME_MAX + 32], *bytes = NULL, *path = base_path_join(library->folder, name);
-    size_t size, count = 0;
+/* Links the members in memory and runs what is in them. */
+static bool load_code(tune_library *library, const char *path, const tune_ar_member *members, size_t count, err *e) {
+#ifdef NHAC_LLVM
+    char symbol[GEN_NAME_MAX + 32];
     nha_error error;
-    bool ok = false;
-    tune_ar_member *members = calloc(MEMBERS_MAX, sizeof *members);
-    jit_bytes *objects = calloc(MEMBERS_MAX, sizeof *objects);
-    if (!path || !members || !objects) {
-        err_memory(e, "library");
-        goto done;
-    }
-    if (!check_owner(path, e) || !tune_library_read(library, name, &bytes, &size, e) ||
-        !tune_ar_read(bytes, size, members, MEMBERS_MAX, &count, e))
-        goto done;
+    jit_bytes *objects = calloc(count + 1, sizeof *objects);
+    if (!objects) return err_memory(e, "library");
     for (size_t i = 0; i < count; i++) objects[i] = (jit_bytes){members[i].bytes, members[i].size};
-    if (!jit_load_objects(objects, (int)count, &library->code, e)) goto done;
+    const bool loaded = jit_load_objects(objects, (int)count, &library->code, e);
+    free(objects);
+    if (!loaded) return false;
     snprintf(symbol, sizeof symbol, "nha_library_%s", library->manifest.c_name);
     library->library = jit_symbol(library->code, symbol, e);
-    if (!library->library) goto done;
-    if (nha_library_check(library->library, &error) != NHA_OK) {
-        bad(path, e, error.text, "");
-        goto done;
-    }
-    ok = true;
-done:
+    if (!library->library) return false;
+    return nha_library_check(library->library, &error) == NHA_OK || bad(path, e, error.text, "");
+#else
+    (void)members, (void)count;
+    return err_at(e, ERR_MISSING, "library", path, 0, 0,
+                  "it has CPU kernels, this nhac was built without LLVM and there is no libnha_%s.so: build the "
+                  "library where there is a cc, or use an nhac with LLVM",
+                  library->manifest.c_name);
+#endif
+}
+
+/* A library for GPUs alone is one member, the table. */
+static bool load_members(tune_library *library, const char *path, const tune_ar_member *members, size_t count, err *e) {
+    bool code = true;
+    if (count == 1 && !elf_object_has_code(members[0].bytes, members[0].size, &code, e)) return false;
+    if (code) return load_code(library, path, members, count, e);
+    library->library =
+        tune_data_load(members[0].bytes, members[0].size, library->manifest.c_name, &library->data, e);
+    return library->library != NULL;
+}
+
+static bool load_archive(tune_library *library, const char *name, err *e) {
+    char *bytes = NULL, *path = base_path_join(library->folder, name);
+    size_t size, count = 0;
+    bool ok = false;
+    tune_ar_member *members = calloc(MEMBERS_MAX, sizeof *members);
+    if (!path || !members)
+        err_memory(e, "library");
+    else
+        ok = check_owner(path, e) && tune_library_read(library, name, &bytes, &size, e) &&
+             tune_ar_read(bytes, size, members, MEMBERS_MAX, &count, e) &&
+             load_members(library, path, members, count, e);
+    if (!ok && path && e && !e->file[0]) snprintf(e->file, sizeof e->file, "%s", path);
     free(bytes);
     free(path);
     free(members);
-    free(objects);
     return ok;
 }
 
@@ -204,7 +226,10 @@ bool tune_library_open(const char *folder, unsigned flags, tune_library *library
 
 void tune_library_close(tune_library *library) {
     nha_module_close(library->module);
+#ifdef NHAC_LLVM
     jit_unload(library->code);
+#endif
+    elf_unload(&library->data);
     gen_spec_destroy(&library->spec);
     tune_manifest_destroy(&library->manifest);
     free(library->folder);

@@ -1,176 +1,210 @@
-/* library_table.c: the structs of runtime/nha_library.h as LLVM constants, each member at its offsetof, so that the
- * table is what libnha's C compiler sees. Pointers make it relocated read-only data (.data.rel.ro). */
+/* library_table.c: the structs of runtime/nha_library.h written as bytes, each member at its offsetof and padding zero,
+ * so that the table is what libnha's C compiler sees. Both architectures are little-endian, 64-bit, and align alike. */
 #include "tuner/library_table.h"
 
+#include <elf.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/elf_object.h"
+
+_Static_assert(sizeof(void *) == 8 && _Alignof(nha_library) <= 16, "the layout that libraries have");
+
+enum { STRUCT_ALIGN = 16, IMAGE_ALIGN = 64 };
+
+/* Code of one CUDA row in .rodata. */
+typedef struct image {
+    elf_place cubin, ptx;
+} image;
+
 typedef struct table {
-    LLVMContextRef context;
-    LLVMModuleRef module;
-    LLVMTypeRef pointer, function; /* ptr, the type of nha_cpu_fn */
+    elf_object object;
+    const tune_library_kernel *const *kernels;
+    int count;
+    image *images; /* by row */
 } table;
 
-/* A struct under construction: members in ascending offsets, gaps filled with zero bytes. */
-typedef struct record {
-    table *t;
-    LLVMValueRef parts[64];
-    unsigned count;
-    size_t at;
-} record;
-
-static LLVMValueRef zeros(table *t, size_t n) {
-    return LLVMConstNull(LLVMArrayType(LLVMInt8TypeInContext(t->context), (unsigned)n));
+static elf_place member(elf_place at, size_t offset) {
+    at.offset += offset;
+    return at;
 }
 
-static void put(record *r, size_t offset, LLVMValueRef value, size_t size) {
-    if (offset > r->at) r->parts[r->count++] = zeros(r->t, offset - r->at);
-    r->parts[r->count++] = value;
-    r->at = offset + size;
+/* A member of the struct at `at`, by name. The value is converted to the member's type, which gives its width. */
+#define PUT(t, at, type, name, value)                                                                                  \
+    do {                                                                                                               \
+        const __typeof__(((type *)0)->name) put_ = (value);                                                            \
+        elf_object_put(&(t)->object, member(at, offsetof(type, name)), &put_, sizeof put_);                            \
+    } while (0)
+#define POINT(t, at, type, name, to) elf_object_pointer(&(t)->object, member(at, offsetof(type, name)), to)
+
+static elf_place structs(table *t, size_t count, size_t size) {
+    return elf_object_zero(&t->object, ELF_RELRO, (uint64_t)count * size, STRUCT_ALIGN);
 }
 
-static LLVMValueRef finish(record *r, size_t size) {
-    if (size > r->at) r->parts[r->count++] = zeros(r->t, size - r->at);
-    return LLVMConstStructInContext(r->t->context, r->parts, r->count, true);
+static elf_place string(table *t, const char *text) {
+    return elf_object_bytes(&t->object, ELF_RODATA, text, strlen(text) + 1, 1);
 }
 
-static LLVMValueRef integer(table *t, int64_t value, size_t size) {
-    return LLVMConstInt(LLVMIntTypeInContext(t->context, (unsigned)size * 8), (unsigned long long)value, true);
-}
-
-/* Members by name; the value's width is the member's. */
-#define PUT_INT(r, type, member, value)                                                                                \
-    put(r, offsetof(type, member), integer((r)->t, (int64_t)(value), sizeof((type *)0)->member),                       \
-        sizeof((type *)0)->member)
-#define PUT_DOUBLE(r, type, member, value)                                                                             \
-    put(r, offsetof(type, member), LLVMConstReal(LLVMDoubleTypeInContext((r)->t->context), value), sizeof(double))
-#define PUT_POINTER(r, type, member, value) put(r, offsetof(type, member), value, sizeof(void *))
-
-static LLVMValueRef constant(table *t, LLVMValueRef value, const char *name, unsigned align) {
-    LLVMValueRef global = LLVMAddGlobal(t->module, LLVMTypeOf(value), name);
-    LLVMSetInitializer(global, value);
-    LLVMSetGlobalConstant(global, true);
-    LLVMSetLinkage(global, LLVMPrivateLinkage);
-    LLVMSetAlignment(global, align);
-    return global;
-}
-
-static LLVMValueRef string(table *t, const char *text) {
-    LLVMValueRef global =
-        constant(t, LLVMConstStringInContext(t->context, text, (unsigned)strlen(text), false), "text", 1);
-    LLVMSetUnnamedAddress(global, LLVMGlobalUnnamedAddr);
-    return global;
-}
-
-static LLVMValueRef function(table *t, const char *symbol) {
-    if (!symbol || !symbol[0]) return LLVMConstNull(t->pointer);
-    LLVMValueRef found = LLVMGetNamedFunction(t->module, symbol);
-    if (found) return found;
-    found = LLVMAddFunction(t->module, symbol, t->function);
-    LLVMSetVisibility(found, LLVMHiddenVisibility);
-    return found;
-}
-
-static LLVMValueRef problem_value(table *t, const gen_problem *problem) {
+static elf_place write_problem(table *t, const gen_problem *problem) {
     const nha_problem *p = &problem->nha;
-    record r = {.t = t};
-    PUT_POINTER(&r, nha_problem, name, string(t, problem->name));
-    PUT_INT(&r, nha_problem, head_dim_qk, p->head_dim_qk);
-    PUT_INT(&r, nha_problem, head_dim_v, p->head_dim_v);
-    PUT_INT(&r, nha_problem, heads_q, p->heads_q);
-    PUT_INT(&r, nha_problem, heads_kv, p->heads_kv);
-    PUT_INT(&r, nha_problem, slots, p->slots);
-    PUT_INT(&r, nha_problem, dtype, p->dtype);
-    PUT_INT(&r, nha_problem, gate_dtype, p->gate_dtype);
-    PUT_INT(&r, nha_problem, state_dtype, p->state_dtype);
-    PUT_INT(&r, nha_problem, gate_input, p->gate_input);
-    PUT_INT(&r, nha_problem, gate_s_given, p->gate_s_given);
-    PUT_INT(&r, nha_problem, rope, p->rope);
-    PUT_INT(&r, nha_problem, slot_map, p->slot_map);
-    PUT_INT(&r, nha_problem, value_map, p->value_map);
-    PUT_INT(&r, nha_problem, window, p->window);
-    PUT_INT(&r, nha_problem, slot_lag, p->slot_lag);
-    PUT_DOUBLE(&r, nha_problem, scale, p->scale);
-    PUT_DOUBLE(&r, nha_problem, gate_normalizer, p->gate_normalizer);
-    return finish(&r, sizeof(nha_problem));
+    const elf_place at = structs(t, 1, sizeof *p);
+    POINT(t, at, nha_problem, name, string(t, problem->name));
+    PUT(t, at, nha_problem, head_dim_qk, p->head_dim_qk);
+    PUT(t, at, nha_problem, head_dim_v, p->head_dim_v);
+    PUT(t, at, nha_problem, heads_q, p->heads_q);
+    PUT(t, at, nha_problem, heads_kv, p->heads_kv);
+    PUT(t, at, nha_problem, slots, p->slots);
+    PUT(t, at, nha_problem, dtype, p->dtype);
+    PUT(t, at, nha_problem, gate_dtype, p->gate_dtype);
+    PUT(t, at, nha_problem, state_dtype, p->state_dtype);
+    PUT(t, at, nha_problem, gate_input, p->gate_input);
+    PUT(t, at, nha_problem, gate_s_given, p->gate_s_given);
+    PUT(t, at, nha_problem, rope, p->rope);
+    PUT(t, at, nha_problem, slot_map, p->slot_map);
+    PUT(t, at, nha_problem, value_map, p->value_map);
+    PUT(t, at, nha_problem, window, p->window);
+    PUT(t, at, nha_problem, slot_lag, p->slot_lag);
+    PUT(t, at, nha_problem, scale, p->scale);
+    PUT(t, at, nha_problem, gate_normalizer, p->gate_normalizer);
+    return at;
 }
 
-static LLVMValueRef code_value(table *t, const tune_library_kernel *kernel) {
-    const nha_cpu_code *code = &kernel->code;
-    record r = {.t = t};
-    PUT_POINTER(&r, nha_cpu_code, main, function(t, kernel->symbol_main));
-    PUT_POINTER(&r, nha_cpu_code, segment_delta, function(t, kernel->symbol_delta));
-    PUT_POINTER(&r, nha_cpu_code, segment_scan, function(t, kernel->symbol_scan));
-    PUT_INT(&r, nha_cpu_code, block_tokens, code->block_tokens);
-    PUT_INT(&r, nha_cpu_code, scratch_bytes, code->scratch_bytes);
-    PUT_INT(&r, nha_cpu_code, scratch_panel_bytes, code->scratch_panel_bytes);
-    PUT_DOUBLE(&r, nha_cpu_code, delta_cost, code->delta_cost);
-    return finish(&r, sizeof(nha_cpu_code));
+/* ---- CPU ---- */
+
+static void point_function(table *t, elf_place at, size_t offset, const char *symbol) {
+    if (symbol && symbol[0]) elf_object_pointer_symbol(&t->object, member(at, offset), symbol);
 }
 
-static LLVMValueRef kernel_value(table *t, const tune_library_kernel *kernel) {
-    record r = {.t = t};
-    PUT_POINTER(&r, nha_kernel, name, string(t, kernel->name));
-    PUT_INT(&r, nha_kernel, problem, 0);
-    PUT_INT(&r, nha_kernel, op, kernel->op);
-    PUT_INT(&r, nha_kernel, kind, NHA_CPU);
-    PUT_INT(&r, nha_kernel, rank, kernel->rank);
-    PUT_INT(&r, nha_kernel, cpu_features, kernel->isa->needs);
-    PUT_POINTER(&r, nha_kernel, isa, string(t, kernel->isa->name));
-    PUT_INT(&r, nha_kernel, min_tasks, kernel->min_tasks);
-    PUT_INT(&r, nha_kernel, max_tasks, kernel->max_tasks);
-    PUT_INT(&r, nha_kernel, min_length, kernel->min_length);
-    PUT_INT(&r, nha_kernel, max_length, kernel->max_length);
-    PUT_POINTER(&r, nha_kernel, cpu, constant(t, code_value(t, kernel), "code", 16));
-    PUT_POINTER(&r, nha_kernel, image, LLVMConstNull(t->pointer));
-    PUT_INT(&r, nha_kernel, image_bytes, 0);
-    PUT_POINTER(&r, nha_kernel, cuda, LLVMConstNull(t->pointer));
-    return finish(&r, sizeof(nha_kernel));
+static elf_place write_cpu(table *t, const tune_library_kernel *k) {
+    const elf_place at = structs(t, 1, sizeof(nha_cpu_code));
+    point_function(t, at, offsetof(nha_cpu_code, main), k->symbol_main);
+    point_function(t, at, offsetof(nha_cpu_code, segment_delta), k->symbol_delta);
+    point_function(t, at, offsetof(nha_cpu_code, segment_scan), k->symbol_scan);
+    PUT(t, at, nha_cpu_code, block_tokens, k->code.block_tokens);
+    PUT(t, at, nha_cpu_code, scratch_bytes, k->code.scratch_bytes);
+    PUT(t, at, nha_cpu_code, scratch_panel_bytes, k->code.scratch_panel_bytes);
+    PUT(t, at, nha_cpu_code, delta_cost, k->code.delta_cost);
+    return at;
 }
 
-static LLVMValueRef library_value(table *t, const gen_problem *problem, int count, LLVMValueRef problems,
-                                  LLVMValueRef kernels) {
-    char magic[sizeof((nha_library *)0)->magic] = NHA_LIBRARY_MAGIC;
-    record r = {.t = t};
-    put(&r, offsetof(nha_library, magic), LLVMConstStringInContext(t->context, magic, sizeof magic, true),
-        sizeof magic);
-    PUT_INT(&r, nha_library, abi_version, NHA_ABI_VERSION);
-    PUT_INT(&r, nha_library, struct_size, sizeof(nha_library));
-    PUT_POINTER(&r, nha_library, name, string(t, problem->name));
-    PUT_POINTER(&r, nha_library, generator, string(t, "nhac " NHA_VERSION));
-    PUT_INT(&r, nha_library, problem_count, 1);
-    PUT_INT(&r, nha_library, kernel_count, count);
-    PUT_POINTER(&r, nha_library, problems, problems);
-    PUT_POINTER(&r, nha_library, kernels, kernels);
-    PUT_INT(&r, nha_library, min_driver_version, 0);
-    PUT_INT(&r, nha_library, reserved, 0);
-    return finish(&r, sizeof(nha_library));
+/* ---- CUDA ---- */
+
+static elf_place write_cuda(table *t, const nha_cuda_code *code) {
+    const elf_place at = structs(t, 1, sizeof *code);
+    PUT(t, at, nha_cuda_code, launch_count, code->launch_count);
+    PUT(t, at, nha_cuda_code, workspace_bytes, code->workspace_bytes);
+    PUT(t, at, nha_cuda_code, workspace_window_bytes, code->workspace_window_bytes);
+    for (int32_t i = 0; i < code->launch_count && i < NHA_CUDA_LAUNCHES_MAX; i++) {
+        const nha_cuda_launch *l = &code->launch[i];
+        const elf_place to = member(at, offsetof(nha_cuda_code, launch) + (size_t)i * sizeof *l);
+        POINT(t, to, nha_cuda_launch, entry, string(t, l->entry));
+        PUT(t, to, nha_cuda_launch, grid, l->grid);
+        PUT(t, to, nha_cuda_launch, threads, l->threads);
+        PUT(t, to, nha_cuda_launch, shared_bytes, l->shared_bytes);
+        PUT(t, to, nha_cuda_launch, needs_cache, l->needs_cache);
+    }
+    return at;
+}
+
+static bool same(const void *a, size_t a_size, const void *b, size_t b_size) {
+    return a_size == b_size && (a == b || memcmp(a, b, a_size) == 0);
+}
+
+/* The cubin of a row, which has one: that of an earlier row with the same bytes, else written. */
+static elf_place write_cubin(table *t, int row) {
+    const tune_library_kernel *k = t->kernels[row];
+    for (int i = 0; i < row; i++) {
+        const tune_library_kernel *other = t->kernels[i];
+        if (other->kind == NHA_CUDA && other->cubin && same(k->cubin, k->cubin_size, other->cubin, other->cubin_size))
+            return t->images[i].cubin;
+    }
+    return elf_object_bytes(&t->object, ELF_RODATA, k->cubin, k->cubin_size, IMAGE_ALIGN);
+}
+
+/* The same for PTX, with a NUL after it. */
+static elf_place write_ptx(table *t, int row) {
+    const tune_library_kernel *k = t->kernels[row];
+    for (int i = 0; i < row; i++) {
+        const tune_library_kernel *other = t->kernels[i];
+        if (other->kind == NHA_CUDA && other->ptx && same(k->ptx, k->ptx_size, other->ptx, other->ptx_size))
+            return t->images[i].ptx;
+    }
+    const elf_place at = elf_object_bytes(&t->object, ELF_RODATA, k->ptx, k->ptx_size, IMAGE_ALIGN);
+    elf_object_zero(&t->object, ELF_RODATA, 1, 1);
+    return at;
+}
+
+static void write_images(table *t, elf_place at, int row) {
+    const tune_library_kernel *k = t->kernels[row];
+    if (k->cubin) {
+        t->images[row].cubin = write_cubin(t, row);
+        POINT(t, at, nha_kernel, cubin, t->images[row].cubin);
+        PUT(t, at, nha_kernel, cubin_bytes, k->cubin_size);
+    }
+    if (k->ptx) {
+        t->images[row].ptx = write_ptx(t, row);
+        POINT(t, at, nha_kernel, ptx, t->images[row].ptx);
+        PUT(t, at, nha_kernel, ptx_bytes, k->ptx_size);
+    }
+}
+
+/* ---- The table ---- */
+
+static void write_kernel(table *t, elf_place at, int row) {
+    const tune_library_kernel *k = t->kernels[row];
+    POINT(t, at, nha_kernel, name, string(t, k->name));
+    PUT(t, at, nha_kernel, problem, 0);
+    PUT(t, at, nha_kernel, op, k->op);
+    PUT(t, at, nha_kernel, kind, k->kind);
+    PUT(t, at, nha_kernel, rank, k->rank);
+    POINT(t, at, nha_kernel, isa, string(t, k->target));
+    PUT(t, at, nha_kernel, min_tasks, k->min_tasks);
+    PUT(t, at, nha_kernel, max_tasks, k->max_tasks);
+    PUT(t, at, nha_kernel, min_length, k->min_length);
+    PUT(t, at, nha_kernel, max_length, k->max_length);
+    if (k->kind == NHA_CUDA) {
+        POINT(t, at, nha_kernel, cuda, write_cuda(t, k->cuda));
+        write_images(t, at, row);
+    } else {
+        PUT(t, at, nha_kernel, cpu_features, k->cpu_features);
+        POINT(t, at, nha_kernel, cpu, write_cpu(t, k));
+    }
+}
+
+static void write_library(table *t, const gen_problem *problem, int32_t min_driver_version) {
+    static const char magic[sizeof((nha_library *)0)->magic] = NHA_LIBRARY_MAGIC;
+    char name[GEN_NAME_MAX + 32];
+    const elf_place at = structs(t, 1, sizeof(nha_library));
+    elf_object_put(&t->object, member(at, offsetof(nha_library, magic)), magic, sizeof magic);
+    PUT(t, at, nha_library, abi_version, NHA_ABI_VERSION);
+    PUT(t, at, nha_library, struct_size, sizeof(nha_library));
+    POINT(t, at, nha_library, name, string(t, problem->name));
+    POINT(t, at, nha_library, generator, string(t, "nhac " NHA_VERSION));
+    PUT(t, at, nha_library, problem_count, 1);
+    PUT(t, at, nha_library, kernel_count, t->count);
+    POINT(t, at, nha_library, problems, write_problem(t, problem));
+    PUT(t, at, nha_library, min_driver_version, min_driver_version);
+    const elf_place rows = structs(t, (size_t)t->count, sizeof(nha_kernel));
+    POINT(t, at, nha_library, kernels, rows);
+    for (int i = 0; i < t->count; i++) write_kernel(t, member(rows, (size_t)i * sizeof(nha_kernel)), i);
+    snprintf(name, sizeof name, "nha_library_%s", problem->c_name);
+    elf_object_symbol(&t->object, name, at, sizeof(nha_library));
+}
+
+/* The first part of a triple is the architecture. */
+static int machine_of(const char *triple) {
+    if (strncmp(triple, "x86_64-", 7) == 0) return EM_X86_64;
+    return strncmp(triple, "aarch64-", 8) == 0 ? EM_AARCH64 : EM_NONE;
 }
 
 bool tune_table_make(const gen_problem *problem, const tune_library_kernel *const *kernels, int count,
-                     jit_object *object, err *e) {
-    char name[GEN_NAME_MAX + 32];
-    bool ok = false;
-    *object = (jit_object){0};
-    LLVMValueRef *rows = calloc((size_t)count, sizeof *rows);
-    if (!rows) return err_memory(e, "library");
-    table t = {.context = LLVMContextCreate()};
-    t.module = LLVMModuleCreateWithNameInContext(problem->c_name, t.context);
-    t.pointer = LLVMPointerTypeInContext(t.context, 0);
-    LLVMTypeRef i64 = LLVMInt64TypeInContext(t.context);
-    t.function =
-        LLVMFunctionType(LLVMVoidTypeInContext(t.context), (LLVMTypeRef[]){t.pointer, i64, i64, t.pointer}, 4, false);
-
-    LLVMValueRef problems = constant(&t, problem_value(&t, problem), "problems", 16);
-    for (int i = 0; i < count; i++) rows[i] = kernel_value(&t, kernels[i]);
-    LLVMValueRef array = LLVMConstArray(LLVMTypeOf(rows[0]), rows, (unsigned)count);
-    LLVMValueRef library = library_value(&t, problem, count, problems, constant(&t, array, "kernels", 16));
-    snprintf(name, sizeof name, "nha_library_%s", problem->c_name);
-    LLVMSetLinkage(constant(&t, library, name, 16), LLVMExternalLinkage);
-
-    ok = jit_compile_table(t.module, kernels[0]->isa, object, e);
-    free(rows);
-    LLVMDisposeModule(t.module);
-    LLVMContextDispose(t.context);
+                     int32_t min_driver_version, const char *triple, base_buf *object, err *e) {
+    table t = {.kernels = kernels, .count = count, .images = calloc((size_t)count, sizeof(image))};
+    if (!t.images) return err_memory(e, "library");
+    elf_object_begin(&t.object, machine_of(triple));
+    write_library(&t, problem, min_driver_version);
+    const bool ok = elf_object_finish(&t.object, object, e);
+    elf_object_free(&t.object);
+    free(t.images);
     return ok;
 }

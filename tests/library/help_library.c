@@ -85,7 +85,9 @@ void help_make(help_content *made, const char *name, int mark) {
         made->kernel[i] = (tune_library_kernel){
             .name = names[i],
             .op = i == 0 ? NHA_DECODE : NHA_PREFILL,
-            .isa = host_isa(),
+            .kind = NHA_CPU,
+            .target = host_isa()->name,
+            .cpu_features = host_isa()->needs,
             .rank = i == 2 ? 0 : 100,
             .min_length = i == 2 ? 8 : 0,
             .max_tasks = INT64_MAX,

@@ -100,9 +100,10 @@ static void check_table(const nha_library *library, const char *name) {
         assert_int_equal(k->rank, i == 0 ? 0 : 100);
         assert_int_equal(k->min_length, i == 0 ? 8 : 0);
         assert_true(k->max_length == INT64_MAX && k->max_tasks == INT64_MAX && k->min_tasks == 0);
-        assert_null(k->image);
         assert_null(k->cuda);
-        assert_int_equal(k->image_bytes, 0);
+        assert_null(k->cubin);
+        assert_null(k->ptx);
+        assert_true(k->cubin_bytes == 0 && k->ptx_bytes == 0);
         assert_int_equal(k->cpu->block_tokens, i < 2 ? 16 : 1);
         assert_int_equal(k->cpu->scratch_bytes, 64 * from[i]);
         assert_int_equal(k->cpu->scratch_panel_bytes, 128);
@@ -155,7 +156,7 @@ static void folder_has_its_files(void **state) {
     has_text(path, "nha_tinyConfig.cmake", "add_library(nha_tiny::static STATIC IMPORTED)");
     has_text(path, "nha_tinyConfig.cmake", "nha_tiny::shared");
     has_text(path, "nha_tiny.pc", "prefix=${pcfiledir}");
-    has_text(path, "manifest.yaml", "format: 1\n");
+    has_text(path, "manifest.yaml", "format: 2\n");
     has_text(path, "manifest.yaml", "prefill.baseline.x3");
     has_text(path, "spec.yaml", "tiny");
     has_text(path, "src/decode.baseline.x1.ll", "define linkonce_odr hidden void @nhac_kernel_100");
@@ -399,7 +400,7 @@ static void bad_kernels_are_refused(void **state) {
         if (i == 2) made.kernel[0].symbol_main = "a b";
         if (i == 3) made.kernel[0].object_size = 10;
         if (i == 4) made.content.kernel_count = 0;
-        if (i == 5) made.kernel[2].isa = gen_isa_find(made.kernel[0].isa == gen_isa_find("neon") ? "avx2" : "neon");
+        if (i == 5) made.kernel[2].target = strcmp(made.kernel[0].target, "neon") ? "neon" : "avx2";
         assert_false(tune_library_write(parent, &made.content, NULL, &e));
         assert_true(e.code == ERR_INTERNAL || e.code == ERR_INPUT);
         assert_false(base_exists(parent));

@@ -147,9 +147,9 @@ static void edited_manifest(const char *from, const char *to, const char *text) 
 
 static void wrong_manifests(void **state) {
     (void)state;
-    edited_manifest("format: 1", "format: 2", "another version, format 2");
-    edited_manifest("format: 1\n", "", "the first key of a manifest is `format`");
-    edited_manifest("format: 1", "format: 1\nformat: 1", "key given twice: format");
+    edited_manifest("format: 2", "format: 3", "another version, format 3");
+    edited_manifest("format: 2\n", "", "the first key of a manifest is `format`");
+    edited_manifest("format: 2", "format: 2\nformat: 2", "key given twice: format");
     edited_manifest("nhac: \"" NHA_VERSION "\"", "nhac: \"9.9.9\"", "another version: nhac 9.9.9");
     edited_manifest("abi: 1", "abi: 7", "another version");
     edited_manifest("llvm: ", "lvm: ", "unknown key");
