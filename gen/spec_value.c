@@ -89,7 +89,7 @@ static bool to_number(const char *text, double *number) {
 }
 
 bool gen_is_number(const gen_yaml *value) {
-    double number;
+    double number = 0;
     return value->kind == GEN_YAML_SCALAR && !value->quoted && to_number(value->text, &number);
 }
 
@@ -132,14 +132,14 @@ bool gen_read_choice(gen_reader *r, const gen_key *key, const gen_yaml *value, i
 }
 
 bool gen_parse_int32(gen_reader *r, const gen_key *key, const gen_yaml *value, void *object) {
-    double number;
+    double number = 0;
     if (!gen_read_number(r, key, value, true, &number)) return false;
     *(int32_t *)((char *)object + key->offset) = (int32_t)number;
     return true;
 }
 
 bool gen_parse_int64(gen_reader *r, const gen_key *key, const gen_yaml *value, void *object) {
-    double number;
+    double number = 0;
     if (!gen_read_number(r, key, value, true, &number)) return false;
     *(int64_t *)((char *)object + key->offset) = (int64_t)number;
     return true;

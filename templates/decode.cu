@@ -48,7 +48,8 @@ constexpr int VALUE_AT = KEY_AT + HEAD_DIM_QK * 4;                   // f32 [V],
 constexpr int DECAY_AT = VALUE_AT + HEAD_DIM_V * 4;                  // decay [SLOTS]
 constexpr int GIVE_AT = DECAY_AT + SLOTS * 8;                        // f32 [SLOTS] s
 constexpr int STATE_AT = GIVE_AT + SLOTS * 4;                        // softmax_state [HEADS]
-constexpr int PARTIAL_AT = (STATE_AT + HEADS * 12 + 15) / 16 * 16;   // f32 [VALUE_ROWS][HEADS][V]
+constexpr int TASK_AT = (STATE_AT + HEADS * 12 + 7) / 8 * 8;         // nha_task
+constexpr int PARTIAL_AT = (TASK_AT + 72 + 15) / 16 * 16;            // f32 [VALUE_ROWS][HEADS][V]
 constexpr int SHARED_BYTES = PARTIAL_AT + VALUE_ROWS * HEADS * HEAD_DIM_V * 4;
 
 static_assert(BLOCKS * WARPS <= 32, "more warps than the multiprocessors of some GPUs hold");
@@ -63,6 +64,8 @@ static_assert(4 * KEY_LANES <= HEAD_DIM_QK || KEY_LANES == 4, "lanes of a row wi
 struct softmax_state {
     float maximum, sum, factor; // factor: what the last tile did to all before it
 };
+
+static_assert(sizeof(nha_task) == 72, "what is laid out at TASK_AT");
 
 extern __shared__ __align__(16) unsigned char shared[];
 
@@ -88,9 +91,8 @@ __device__ __forceinline__ float4 absorb4(decay d, float s, float4 h, float4 x) 
 
 // What the phases share; the numbers are the same in every thread, but for those of its rows and columns.
 struct step {
-    nha_task task;
+    const nha_task &task;  // in shared memory: addresses kept from it would take registers that the sums need
     int first_head;        // of the group, of the HEADS that are taken now
-    u64 memory;            // address of hk [M,K]; hv [M,V] follows
     int key_row, key_part; // which row of K of those taken at a time, and which lane of it
     int value_row, value_part;
 };
@@ -161,16 +163,22 @@ __device__ __forceinline__ void load_absorbed(const nha_args &args, const step &
     }
 }
 
+// Of hk [M,K]; hv [M,V] follows.
+__device__ __forceinline__ u64 memory_address(const nha_args &args, const step &at) {
+    return at.task.row + args.cache.memory_offset + at.task.head * (MEMORY_FLOATS * 4);
+}
+
 // ---- Score: a[g][m] = q_g . hk[m], hk absorbing its token on the way ----
 
-__device__ __forceinline__ void score_slots(const step &at, int first_slot) {
+__device__ __forceinline__ void score_slots(const nha_args &args, const step &at, int first_slot) {
+    u64 memory = memory_address(args, at);
     for (int row = at.key_row; row < TILE_COLUMNS; row += KEY_ROWS) {
         int m = first_slot + row;
         float score[HEADS] = {};
         if (m < SLOTS) {
             decay d = ((const decay *)(shared + DECAY_AT))[m];
             float s = shared_floats(GIVE_AT)[m];
-            float4 *hk = (float4 *)global(at.memory + m * HEAD_DIM_QK * 4);
+            float4 *hk = (float4 *)global(memory + m * HEAD_DIM_QK * 4);
 #pragma unroll
             for (int part = at.key_part; part < HEAD_DIM_QK / 4; part += KEY_LANES) {
                 float4 h = absorb4(d, s, hk[part], *shared_float4(KEY_AT, 0, 0, 4 * part));
@@ -277,13 +285,14 @@ __device__ __forceinline__ void add_weighted(output &o, int part, int row, float
 }
 
 #if SLOTS > 0
-__device__ __forceinline__ void read_slots(const step &at, int first_slot, output &o) {
+__device__ __forceinline__ void read_slots(const nha_args &args, const step &at, int first_slot, output &o) {
+    u64 memory = memory_address(args, at) + SLOTS * HEAD_DIM_QK * 4;
     rescale(o);
     for (int row = at.value_row; row < TILE_COLUMNS && first_slot + row < SLOTS; row += VALUE_ROWS) {
         int m = first_slot + row;
         decay d = ((const decay *)(shared + DECAY_AT))[m];
         float s = shared_floats(GIVE_AT)[m];
-        float4 *hv = (float4 *)global(at.memory + (SLOTS * HEAD_DIM_QK + m * HEAD_DIM_V) * 4);
+        float4 *hv = (float4 *)global(memory + m * HEAD_DIM_V * 4);
 #pragma unroll
         for (int part = 0; part < VALUE_PARTS; part++) {
             int column = 4 * (part * VALUE_LANES + at.value_part);
@@ -369,11 +378,14 @@ __device__ __forceinline__ void commit(const nha_args &args, const nha_task &tas
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) KERNEL_MAIN(const __grid_constant__ nha_args args) {
-    step at;
-    at.task = task_of_block(args);
-    if (at.task.length < 0)
+    nha_task task = task_of_block(args);
+    if (task.length < 0)
         return;
-    at.memory = at.task.row + args.cache.memory_offset + at.task.head * MEMORY_FLOATS * 4;
+    if (threadIdx.x == 0)
+        *(nha_task *)(shared + TASK_AT) = task;
+    __syncthreads();
+
+    step at = {*(const nha_task *)(shared + TASK_AT)};
     at.key_row = threadIdx.x / KEY_LANES;
     at.key_part = threadIdx.x % KEY_LANES;
     at.value_row = threadIdx.x / VALUE_LANES;
@@ -390,11 +402,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) KERNEL_MAIN(const 
         __syncthreads();
 #if SLOTS > 0
         for (int first = 0; first < SLOTS; first += TILE_COLUMNS) {
-            score_slots(at, first);
+            score_slots(args, at, first);
             __syncthreads();
             softmax_tile();
             __syncthreads();
-            read_slots(at, first, o);
+            read_slots(args, at, first, o);
             __syncthreads();
         }
 #endif

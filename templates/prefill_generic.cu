@@ -74,13 +74,15 @@ constexpr int VALUES_AT = KEYS_AT + (BUFFERS - 1) * TERMS * OPERAND_TERM_BYTES; 
 constexpr int STAGE_AT = VALUES_AT + TERMS * OPERAND_TERM_BYTES;           // f32 only: [WARPS][ROWS_PER_WARP][COLUMNS]
 constexpr int WITHIN_AT = STAGE_AT + IS_F32 * ALL_ROWS * STAGE_STRIDE * 4; // f32 [WARPS][ROWS_PER_WARP][CHUNK]
 constexpr int WEIGHT_AT = WITHIN_AT + HAS_SLOTS * ALL_ROWS * WITHIN_STRIDE * 4; // f32 [CHUNK][CHUNK][COLUMNS]
-constexpr int LAST_AT = WEIGHT_AT + HAS_SLOTS * CHUNK * WEIGHT_TOKEN * 4;  // f32 [COLUMNS][CHUNK] of its last token
+constexpr int LAST_AT = WEIGHT_AT + HAS_SLOTS * CHUNK * WEIGHT_TOKEN * 4;  // f32 [COLUMNS][CHUNK] of the last token
 constexpr int REMAIN_AT = LAST_AT + HAS_SLOTS * COLUMNS * LAST_STRIDE * 4; // f32 [CHUNK][COLUMNS]
 constexpr int GATE_AT = REMAIN_AT + HAS_SLOTS * CHUNK * COLUMNS * 4;       // f32 [CHUNK][COLUMNS] g
 constexpr int FACTOR_AT = GATE_AT + HAS_SLOTS * CHUNK * COLUMNS * 4;       // f32 [CHUNK][COLUMNS] e = exp(g)
 constexpr int GIVE_AT = FACTOR_AT + HAS_SLOTS * CHUNK * COLUMNS * 4;       // f32 [CHUNK][COLUMNS] s
 constexpr int DECAY_AT = GIVE_AT + HAS_SLOTS * CHUNK * COLUMNS * 4;        // decay [COLUMNS] over the chunk
-constexpr int SHARED_BYTES = DECAY_AT + HAS_SLOTS * COLUMNS * 8;
+constexpr int TASK_AT = DECAY_AT + HAS_SLOTS * COLUMNS * 8;                // nha_task
+constexpr int MEMORY_AT = TASK_AT + 72;                                    // memory_place
+constexpr int SHARED_BYTES = MEMORY_AT + 16;
 constexpr int WORKSPACE_BYTES = MEMORY_FLOATS * 4; // a block: its memory, where the caller gives no place for it
 
 static_assert(CHUNK >= 1 && CHUNK <= 16, "the weights of more than 16 x 16 tokens do not fit beside the rest");
@@ -98,10 +100,18 @@ extern __shared__ __align__(16) unsigned char shared[];
 #include "product_mma.cuh"
 #endif
 
-// What the phases share. `tile`: chunk rows [first_row, first_row + TILE_ROWS); a warp has those of its warp_row.
+// Where the memory is: addresses of hk [M,K] and hv [M,V].
+struct memory_place {
+    u64 hk, hv;
+};
+
+static_assert(sizeof(nha_task) == 72 && sizeof(memory_place) == 16, "what is laid out at TASK_AT and MEMORY_AT");
+
+// What the phases share. A tile is rows [first_row, first_row + TILE_ROWS) of the chunk; a warp has those of its
+// warp_row.
 struct place {
-    nha_task task;
-    u64 hk, hv; // addresses of the memory, [M,K] and [M,V]
+    const nha_task &task;       // both in shared memory: they are the same in every thread, and what would be
+    const memory_place &memory; // computed from them once, and kept, takes registers that the softmax needs
     int warp, warp_row, warp_column;
     i64 chunk;            // first token of the chunk
     int first_row;        // of the tile
@@ -209,7 +219,7 @@ __device__ __forceinline__ void load_absorbed_values(const nha_args &args, const
 // hk [COLUMNS, K] from slot `first`; slots that do not exist are zero.
 __device__ __forceinline__ void load_slot_keys(const place &at, int first) {
     for (int row = threadIdx.x / KEY_LANES; row < COLUMNS; row += THREADS / KEY_LANES) {
-        const float *hk = (const float *)global(at.hk) + (first + row) * HEAD_DIM_QK;
+        const float *hk = (const float *)global(at.memory.hk) + (first + row) * HEAD_DIM_QK;
         for (int column = threadIdx.x % KEY_LANES * 4; column < HEAD_DIM_QK; column += 4 * KEY_LANES)
             store_operand4<TERMS>(key_place(row, column), OPERAND_TERM_BYTES,
                                   first + row < SLOTS ? *(const float4 *)(hk + column) : zero4());
@@ -220,7 +230,7 @@ __device__ __forceinline__ void load_slot_keys(const place &at, int first) {
 // hv [COLUMNS, V]
 __device__ __forceinline__ void load_slot_values(const place &at, int first) {
     for (int row = threadIdx.x / VALUE_LANES; row < COLUMNS; row += THREADS / VALUE_LANES) {
-        const float *hv = (const float *)global(at.hv) + (first + row) * HEAD_DIM_V;
+        const float *hv = (const float *)global(at.memory.hv) + (first + row) * HEAD_DIM_V;
         for (int column = threadIdx.x % VALUE_LANES * 4; column < HEAD_DIM_V; column += 4 * VALUE_LANES)
             store_operand4<TERMS>(value_place(row, column), OPERAND_TERM_BYTES,
                                   first + row < SLOTS ? *(const float4 *)(hv + column) : zero4());
@@ -251,7 +261,7 @@ __device__ __forceinline__ void load_gates(const nha_args &args, const place &at
     }
 }
 
-// ---- Weights: weight_tj for j <= t, 0 above; remain_t; the decay over the chunk. A lane is a slot ----
+// ---- Weights: weight_tj for j <= t, 0 above; remain_t. A lane is a slot ----
 
 __device__ __forceinline__ void build_weights(const place &at) {
     int column = threadIdx.x % LANES;
@@ -263,17 +273,14 @@ __device__ __forceinline__ void build_weights(const place &at) {
             weight = t == j ? ((const float *)(shared + GIVE_AT))[j * COLUMNS + column] : weight * factor[t * COLUMNS];
             ((float *)(shared + WEIGHT_AT))[t * WEIGHT_TOKEN + j * WEIGHT_STRIDE + column] = weight;
         }
-        ((float *)(shared + LAST_AT))[column * LAST_STRIDE + j] = weight;
     }
     if (at.warp == WARPS - 1) {
-        float remain = 1.0f, sum = 0.0f;
+        float remain = 1.0f;
 #pragma unroll
         for (int t = 0; t < CHUNK; t++) {
             remain *= factor[t * COLUMNS];
             ((float *)(shared + REMAIN_AT))[t * COLUMNS + column] = remain;
-            sum += ((const float *)(shared + GATE_AT))[t * COLUMNS + column];
         }
-        ((decay *)(shared + DECAY_AT))[column] = decay_of(sum);
     }
 }
 
@@ -290,42 +297,6 @@ __device__ __forceinline__ void store_within(const scores &s, const place &at) {
     __syncwarp();
 }
 
-// ---- Absorb: h[m,:] = remain[m] h[m,:] + sum over j of weight_j[m] x_j, two columns of hk or hv a thread, in f32 ----
-
-__device__ __forceinline__ void update_memory(const nha_args &args, const place &at, int first) {
-    nha_stream keys = stream_of(args, at.task, args.k, args.cache.k_offset, HEAD_DIM_QK * ELEMENT_BYTES);
-    nha_stream values = stream_of(args, at.task, args.v, args.cache.v_offset, HEAD_DIM_V * ELEMENT_BYTES);
-    for (int pair = threadIdx.x; pair < (HEAD_DIM_QK + HEAD_DIM_V) / 2; pair += THREADS) {
-        bool key = pair < HEAD_DIM_QK / 2;
-        int column = 2 * (key ? pair : pair - HEAD_DIM_QK / 2), dim = key ? HEAD_DIM_QK : HEAD_DIM_V;
-        float2 x[CHUNK];
-#pragma unroll
-        for (int j = 0; j < CHUNK; j++) {
-            x[j] = make_float2(0.0f, 0.0f);
-            if (absorbs(at, j)) {
-                i64 token = at.chunk + j - SLOT_LAG;
-                float2 raw = load2((key ? token_at(keys, token) : token_at(values, token)) + column * ELEMENT_BYTES);
-                x[j] = key ? make_float2(slot_map(raw.x), slot_map(raw.y))
-                           : make_float2(value_map(raw.x), value_map(raw.y));
-            }
-        }
-        float *h = (float *)global(key ? at.hk : at.hv) + first * dim + column;
-#pragma unroll 4
-        for (int row = 0; row < COLUMNS; row++)
-            if (first + row < SLOTS) {
-                const float *weight = (const float *)(shared + LAST_AT) + row * LAST_STRIDE;
-                decay d = ((const decay *)(shared + DECAY_AT))[row];
-                float2 sum = make_float2(0.0f, 0.0f);
-#pragma unroll
-                for (int j = 0; j < CHUNK; j++) {
-                    sum.x = fmaf(weight[j], x[j].x, sum.x);
-                    sum.y = fmaf(weight[j], x[j].y, sum.y);
-                }
-                float2 old = *(const float2 *)(h + row * dim);
-                *(float2 *)(h + row * dim) = make_float2(decayed(d, old.x, sum.x), decayed(d, old.y, sum.y));
-            }
-    }
-}
 #endif
 
 #if WINDOW > 0
@@ -396,6 +367,8 @@ __device__ __forceinline__ void wait_window_values() {
 
 // ---- Softmax: p = 2^(s - maximum) in place of s; what was summed before shrinks by 2^(old maximum - maximum) ----
 
+static_assert(CHUNK <= COLUMNS, "each row of a tile has a column in the first block that it meets: maxima are finite");
+
 __device__ __forceinline__ void softmax_block(softmax_state &state, scores &s) {
 #pragma unroll
     for (int i = 0; i < LANE_ROWS; i++) {
@@ -404,8 +377,7 @@ __device__ __forceinline__ void softmax_block(softmax_state &state, scores &s) {
         for (int c = 0; c < LANE_COLUMNS; c++)
             top = fmaxf(top, s.x[i][c]);
         top = max_over(top, ROW_LANES);
-        float base = top == -infinity() ? 0.0f : top; // no column of this row has been seen yet
-        float shrink = power_of_two(state.maximum[i] - base);
+        float shrink = power_of_two(state.maximum[i] - top); // 0 for the first block
         state.maximum[i] = top;
         state.sum[i] *= shrink;
 #pragma unroll
@@ -416,17 +388,16 @@ __device__ __forceinline__ void softmax_block(softmax_state &state, scores &s) {
 #endif
 #pragma unroll
         for (int c = 0; c < LANE_COLUMNS; c++) {
-            s.x[i][c] = power_of_two(s.x[i][c] - base);
+            s.x[i][c] = power_of_two(s.x[i][c] - top);
             state.sum[i] += s.x[i][c];
         }
     }
 }
 
 #if SLOTS > 0
-// ---- Slots: score, softmax and read, COLUMNS after COLUMNS; the last tile of a chunk leaves each block updated ----
+// ---- Slots: score, softmax and read, COLUMNS after COLUMNS ----
 
-__device__ __forceinline__ void attend_slots(const nha_args &args, const place &at, softmax_state &state,
-                                             bool last_tile) {
+__device__ __forceinline__ void attend_slots(const nha_args &args, const place &at, softmax_state &state) {
     load_slot_queries(args, at);
     load_absorbed_keys(args, at);
     __syncthreads();
@@ -462,10 +433,6 @@ __device__ __forceinline__ void attend_slots(const nha_args &args, const place &
 #endif
         read_block<TERMS>(state.o, s, at.warp, at.warp_column);
         __syncthreads();
-        if (last_tile) {
-            update_memory(args, at, first);
-            __syncthreads();
-        }
     }
 }
 
@@ -484,6 +451,70 @@ __device__ __forceinline__ void read_absorbed(const nha_args &args, const place 
                 c.x[i][column] = within[lane_row(i) * WITHIN_STRIDE + lane_column(column)];
     read_block<VALUE_TERMS>(state.o, c, at.warp, at.warp_column);
     __syncthreads();
+}
+
+// ---- Absorb: h[m,:] = remain[m] h[m,:] + sum over j of weight_j[m] x_j, all in f32, when the chunk has been read ----
+
+// weight_j of the chunk's last token, and the decay over the chunk. A lane is a slot.
+__device__ __forceinline__ void build_last_weights(const place &at) {
+    int column = threadIdx.x % LANES;
+    if (at.warp != 0)
+        return;
+    float after = 1.0f, sum = 0.0f; // after: product of e_l, l > j
+#pragma unroll 4
+    for (int j = CHUNK - 1; j >= 0; j--) {
+        int i = j * COLUMNS + column;
+        ((float *)(shared + LAST_AT))[column * LAST_STRIDE + j] = ((const float *)(shared + GIVE_AT))[i] * after;
+        after *= ((const float *)(shared + FACTOR_AT))[i];
+        sum += ((const float *)(shared + GATE_AT))[i];
+    }
+    ((decay *)(shared + DECAY_AT))[column] = decay_of(sum);
+}
+
+// hk and hv of the slots from `first`, in place; a thread takes two columns of one of them.
+__device__ __forceinline__ void update_memory(const nha_args &args, const place &at, int first) {
+    nha_stream keys = stream_of(args, at.task, args.k, args.cache.k_offset, HEAD_DIM_QK * ELEMENT_BYTES);
+    nha_stream values = stream_of(args, at.task, args.v, args.cache.v_offset, HEAD_DIM_V * ELEMENT_BYTES);
+    for (int pair = threadIdx.x; pair < (HEAD_DIM_QK + HEAD_DIM_V) / 2; pair += THREADS) {
+        bool key = pair < HEAD_DIM_QK / 2;
+        int column = 2 * (key ? pair : pair - HEAD_DIM_QK / 2), dim = key ? HEAD_DIM_QK : HEAD_DIM_V;
+        float2 x[CHUNK];
+#pragma unroll
+        for (int j = 0; j < CHUNK; j++) {
+            x[j] = make_float2(0.0f, 0.0f);
+            if (absorbs(at, j)) {
+                i64 token = at.chunk + j - SLOT_LAG;
+                float2 raw = load2((key ? token_at(keys, token) : token_at(values, token)) + column * ELEMENT_BYTES);
+                x[j] = key ? make_float2(slot_map(raw.x), slot_map(raw.y))
+                           : make_float2(value_map(raw.x), value_map(raw.y));
+            }
+        }
+        float *h = (float *)global(key ? at.memory.hk : at.memory.hv) + first * dim + column;
+#pragma unroll 2
+        for (int row = 0; row < COLUMNS; row++)
+            if (first + row < SLOTS) {
+                const float *weight = (const float *)(shared + LAST_AT) + row * LAST_STRIDE;
+                decay d = ((const decay *)(shared + DECAY_AT))[row];
+                float2 sum = make_float2(0.0f, 0.0f);
+#pragma unroll
+                for (int j = 0; j < CHUNK; j++) {
+                    sum.x = fmaf(weight[j], x[j].x, sum.x);
+                    sum.y = fmaf(weight[j], x[j].y, sum.y);
+                }
+                float2 old = *(const float2 *)(h + row * dim);
+                *(float2 *)(h + row * dim) = make_float2(decayed(d, old.x, sum.x), decayed(d, old.y, sum.y));
+            }
+    }
+}
+
+__device__ __forceinline__ void absorb_chunk(const nha_args &args, const place &at) {
+    for (int first = 0; first < SLOTS; first += COLUMNS) {
+        load_gates(args, at, first);
+        __syncthreads();
+        build_last_weights(at);
+        __syncthreads();
+        update_memory(args, at, first);
+    }
 }
 #endif
 
@@ -548,42 +579,53 @@ __device__ __forceinline__ void copy_floats(u64 to, u64 from, int count) {
         *(float4 *)global(to + i * 4) = from ? *(const float4 *)global(from + i * 4) : zero4();
 }
 
-__device__ __forceinline__ void begin_memory(const nha_args &args, place &at) {
+__device__ __forceinline__ memory_place begin_memory(const nha_args &args, const nha_task &task) {
     i64 keys = (i64)blockIdx.x * (SLOTS * HEAD_DIM_QK * 4), values = (i64)blockIdx.x * (SLOTS * HEAD_DIM_V * 4);
-    if (at.task.row) {
-        at.hk = at.task.row + args.cache.memory_offset + at.task.head * (MEMORY_FLOATS * 4);
-        at.hv = at.hk + SLOTS * HEAD_DIM_QK * 4;
-        return;
+    memory_place memory;
+    if (task.row) {
+        memory.hk = task.row + args.cache.memory_offset + task.head * (MEMORY_FLOATS * 4);
+        memory.hv = memory.hk + SLOTS * HEAD_DIM_QK * 4;
+        return memory;
     }
-    at.hk = args.hk ? args.hk + keys : args.workspace + blockIdx.x * args.workspace_block_bytes;
-    at.hv = args.hk ? args.hv + values : at.hk + SLOTS * HEAD_DIM_QK * 4;
-    copy_floats(at.hk, args.hk0 ? args.hk0 + keys : 0, SLOTS * HEAD_DIM_QK);
-    copy_floats(at.hv, args.hk0 ? args.hv0 + values : 0, SLOTS * HEAD_DIM_V);
-    __syncthreads();
+    memory.hk = args.hk ? args.hk + keys : args.workspace + blockIdx.x * args.workspace_block_bytes;
+    memory.hv = args.hk ? args.hv + values : memory.hk + SLOTS * HEAD_DIM_QK * 4;
+    copy_floats(memory.hk, args.hk0 ? args.hk0 + keys : 0, SLOTS * HEAD_DIM_QK);
+    copy_floats(memory.hv, args.hk0 ? args.hv0 + values : 0, SLOTS * HEAD_DIM_V);
+    return memory;
 }
 
 __device__ __forceinline__ void end_memory(const nha_args &args, const place &at) {
     if (at.task.row && args.hk) {
-        copy_floats(args.hk + (i64)blockIdx.x * (SLOTS * HEAD_DIM_QK * 4), at.hk, SLOTS * HEAD_DIM_QK);
-        copy_floats(args.hv + (i64)blockIdx.x * (SLOTS * HEAD_DIM_V * 4), at.hv, SLOTS * HEAD_DIM_V);
+        __syncthreads(); // the last chunk has been absorbed
+        copy_floats(args.hk + (i64)blockIdx.x * (SLOTS * HEAD_DIM_QK * 4), at.memory.hk, SLOTS * HEAD_DIM_QK);
+        copy_floats(args.hv + (i64)blockIdx.x * (SLOTS * HEAD_DIM_V * 4), at.memory.hv, SLOTS * HEAD_DIM_V);
     }
 }
 #endif
 
 extern "C" __global__ void __launch_bounds__(THREADS) KERNEL_MAIN(const __grid_constant__ nha_args args) {
-    place at;
-    at.task = task_of_block(args);
-    if (at.task.length < 0)
+    nha_task task = task_of_block(args);
+    if (task.length < 0)
         return;
+    memory_place memory = {0, 0};
+#if SLOTS > 0
+    memory = begin_memory(args, task);
+#endif
+    if (threadIdx.x == 0) {
+        *(nha_task *)(shared + TASK_AT) = task;
+        *(memory_place *)(shared + MEMORY_AT) = memory;
+    }
+    pad_queries();
+    __syncthreads();
+
+    place at = {*(const nha_task *)(shared + TASK_AT), *(const memory_place *)(shared + MEMORY_AT)};
     at.warp = threadIdx.x / LANES;
     at.warp_row = at.warp / WARP_COLUMNS;
     at.warp_column = at.warp % WARP_COLUMNS;
-    pad_queries();
-#if SLOTS > 0
-    begin_memory(args, at);
-#endif
-    for (at.chunk = 0; at.chunk < at.task.length; at.chunk += CHUNK)
-        for (at.first_row = 0; at.first_row < CHUNK_ROWS; at.first_row += TILE_ROWS) {
+    for (at.chunk = 0; at.chunk < at.task.length; at.chunk += CHUNK) {
+        // A tile without a row that exists would meet no key of the window, and thus no barrier after its queries.
+        for (at.first_row = 0; at.first_row < CHUNK_ROWS && at.chunk + at.first_row / GROUP < at.task.length;
+             at.first_row += TILE_ROWS) {
             softmax_state state = {};
 #pragma unroll
             for (int i = 0; i < LANE_ROWS; i++) {
@@ -593,7 +635,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) KERNEL_MAIN(const __grid_c
             }
             at.last = (at.first_row + (at.warp_row + 1) * ROWS_PER_WARP - 1) / GROUP;
 #if SLOTS > 0
-            attend_slots(args, at, state, at.first_row + TILE_ROWS >= CHUNK_ROWS);
+            attend_slots(args, at, state);
             read_absorbed(args, at, state);
 #endif
 #if WINDOW > 0
@@ -601,6 +643,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) KERNEL_MAIN(const __grid_c
 #endif
             store_tile(args, at, state);
         }
+#if SLOTS > 0
+        absorb_chunk(args, at);
+#endif
+    }
 #if SLOTS > 0
     end_memory(args, at);
 #endif

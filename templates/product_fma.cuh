@@ -29,14 +29,12 @@ __device__ __forceinline__ int value_column(int c, int warp_column) {
 }
 
 // Four elements of an operand into shared memory, in one term.
-template <int OPERAND_TERMS>
-__device__ __forceinline__ void store_operand4(unsigned char *to, int, float4 x) {
+template <int OPERAND_TERMS> __device__ __forceinline__ void store_operand4(unsigned char *to, int, float4 x) {
     *(float4 *)to = x;
 }
 
 // s [8, COLUMNS] = q [8, K] keys [COLUMNS, K]^T
-template <int QUERY_TERMS, int KEY_TERMS>
-__device__ __forceinline__ scores score_block(int warp_row) {
+template <int QUERY_TERMS, int KEY_TERMS> __device__ __forceinline__ scores score_block(int warp_row) {
     scores s = {};
     const unsigned char *query = shared + QUERY_AT + warp_row * ROWS_PER_WARP * QUERY_ROW_BYTES;
     const unsigned char *key = shared + KEYS_AT + threadIdx.x % LANES * OPERAND_ROW_BYTES;

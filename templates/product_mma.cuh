@@ -41,13 +41,12 @@ __device__ __forceinline__ void store_operand4(unsigned char *to, int term_bytes
 }
 
 // s [16, COLUMNS] = q [16, K] keys [COLUMNS, K]^T
-template <int QUERY_TERMS, int KEY_TERMS>
-__device__ __forceinline__ scores score_block(int warp_row) {
+template <int QUERY_TERMS, int KEY_TERMS> __device__ __forceinline__ scores score_block(int warp_row) {
     scores s = {};
     int lane = threadIdx.x % LANES;
     u32 query = shared_address(shared + QUERY_AT) + (warp_row * 16 + lane % 16) * QUERY_ROW_BYTES + lane / 16 * 16;
     u32 key = shared_address(shared + KEYS_AT) + (lane % 8 + lane / 16 * 8) * OPERAND_ROW_BYTES + lane / 8 % 2 * 16;
-#pragma unroll
+#pragma unroll 2 // steps: with all of them the registers run out
     for (int k = 0; k < PADDED_K; k += 16) {
         u32 a[QUERY_TERMS][4];
 #pragma unroll
@@ -133,7 +132,7 @@ __device__ __forceinline__ void decay_scores(scores &s, const int (&token)[LANE_
 #pragma unroll
         for (int c = 0; c < LANE_COLUMNS; c++)
             s.x[i][c] *= ((const float *)(shared + REMAIN_AT))[token[i] * COLUMNS + lane_column(c)];
-#pragma unroll
+#pragma unroll 8
     for (int j = 0; j < CHUNK; j++)
         if (j <= last)
 #pragma unroll
@@ -150,31 +149,51 @@ __device__ __forceinline__ void decay_scores(scores &s, const int (&token)[LANE_
 }
 
 // What the slots' part of the output owes to each token of the chunk: coefficient[r][j] = sum over m of p[r][m]
-// weight_tj[m]. A lane sums over its own slots; share_coefficients adds the lanes up.
+// weight_tj[m]. Of the four lanes of a row, lane l has tokens LANE_TOKENS * l + i.
+constexpr int LANE_TOKENS = CHUNK / ROW_LANES;
+
 struct coefficients {
-    float x[LANE_ROWS][CHUNK];
+    float x[LANE_ROWS][LANE_TOKENS];
 };
 
 __device__ __forceinline__ void rescale(coefficients &sum, int i, float factor) {
 #pragma unroll
-    for (int j = 0; j < CHUNK; j++)
+    for (int j = 0; j < LANE_TOKENS; j++)
         sum.x[i][j] *= factor;
 }
 
+// Half of adding x up over the four lanes of a row: a lane gives half of the 2 LANE_TOKENS STEP sums that it has to the
+// lane that will have them, takes the other half from there, and keeps LANE_TOKENS STEP sums.
+template <int STEP> __device__ __forceinline__ void halve_sums(float (&x)[CHUNK]) {
+    bool upper = (threadIdx.x & STEP) != 0;
+#pragma unroll
+    for (int j = 0; j < LANE_TOKENS * STEP; j++) {
+        float low = x[j], high = x[j + LANE_TOKENS * STEP];
+        x[j] = (upper ? high : low) + __shfl_xor_sync(0xffffffffu, upper ? low : high, STEP);
+    }
+}
+
 __device__ __forceinline__ void add_coefficients(coefficients &sum, const scores &p, const int (&token)[LANE_ROWS],
-                                                 int last, int warp) {
+                                                 int last, int) {
 #pragma unroll
-    for (int j = 0; j < CHUNK; j++)
-        if (j <= last)
+    for (int i = 0; i < LANE_ROWS; i++) {
+        float own[CHUNK] = {}; // over the lane's slots
 #pragma unroll
-            for (int i = 0; i < LANE_ROWS; i++) {
+        for (int j = 0; j < CHUNK; j++)
+            if (j <= last) {
                 const float *weight = (const float *)(shared + WEIGHT_AT) + token[i] * WEIGHT_TOKEN + j * WEIGHT_STRIDE;
 #pragma unroll
                 for (int c = 0; c < LANE_COLUMNS; c += 2) {
                     float2 w = *(const float2 *)(weight + lane_column(c));
-                    sum.x[i][j] = fmaf(p.x[i][c], w.x, fmaf(p.x[i][c + 1], w.y, sum.x[i][j]));
+                    own[j] = fmaf(p.x[i][c], w.x, fmaf(p.x[i][c + 1], w.y, own[j]));
                 }
             }
+        halve_sums<2>(own);
+        halve_sums<1>(own);
+#pragma unroll
+        for (int j = 0; j < LANE_TOKENS; j++)
+            sum.x[i][j] += own[j];
+    }
 }
 
 // They replace within [16, CHUNK] of the warp.
@@ -183,10 +202,7 @@ __device__ __forceinline__ void share_coefficients(const coefficients &sum, int 
 #pragma unroll
     for (int i = 0; i < LANE_ROWS; i++)
 #pragma unroll
-        for (int j = 0; j < CHUNK; j++) {
-            float all = sum_over(sum.x[i][j], ROW_LANES);
-            if (threadIdx.x % ROW_LANES == j % ROW_LANES)
-                within[lane_row(i) * WITHIN_STRIDE + j] = all;
-        }
+        for (int j = 0; j < LANE_TOKENS; j++)
+            within[lane_row(i) * WITHIN_STRIDE + threadIdx.x % ROW_LANES * LANE_TOKENS + j] = sum.x[i][j];
 }
 #endif

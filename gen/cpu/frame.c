@@ -18,25 +18,83 @@ static buffer take(int64_t *at, int64_t rows, int ld) {
     return buf;
 }
 
-static void prefill_layout(kernel *k, int64_t *at) {
-    int C = k->block, rows = k->rows;
-    k->qs = take(at, rows, k->K);
-    k->qw = k->own_window_q ? take(at, rows, k->K) : k->qs;
-    k->stage = take(at, C + 1, k->stage_ld);
-    k->rotated = take(at, C + 1, k->stage_ld);
+/* [rows][columns] bf16 in so many parts, side by side; rows are spread over the sets of the first-level cache. */
+static amx_left take_left(int64_t *at, int rows, int columns, int parts) {
+    amx_left left = {.parts = parts, .part = columns * 2};
+    left.lda = round_up(parts * left.part, 64) + 64;
+    left.at = take(at, rows, left.lda / 4).at;
+    return left;
+}
+
+static amx_right take_right(int64_t *at, int rows, int columns, int parts) {
+    amx_right right = {*at, rows / AMX_INNER, columns / AMX_TILE, parts};
+    *at += amx_right_bytes(&right);
+    return right;
+}
+
+/* Parts. Operands of scores are exact, or have two: a rounding of q or k shows in o in proportion to the score, which has no bound. They
+ * are exact as one where they are inputs, neither rotated nor put through silu. Probabilities and the slots' values have one: each
+ * adds as much to the error of o, 1.7e-3, as the rounding of o itself; values that silu would round have two. Weights have two: like
+ * the memory that they make they are meant in fp32. */
+enum { SCORE_PARTS = 2, READ_PARTS = 1, WEIGHT_PARTS = 2 };
+
+static void amx_layout(kernel *k, int64_t *at) {
+    int C = k->block, Kt = round_up(k->K, AMX_INNER), Mt = round_up(k->M, AMX_INNER);
+    int mapped = k->p->slot_map == NHA_MAP_SILU ? SCORE_PARTS : 1, rotated = k->rotate ? SCORE_PARTS : 1;
+    int values = k->p->value_map == NHA_MAP_SILU ? 2 : 1;
+    k->left_slots = take_left(at, k->rows, Kt, k->M ? mapped : rotated);
+    k->left_window = k->own_window_q ? take_left(at, k->rows, Kt, rotated) : k->left_slots;
+    k->read_within = Mt * 2;
+    k->read_window = k->read_within + (k->M ? C * 2 : 0);
+    k->left_read = take_left(at, k->chunk_rows, Mt + (k->M ? C : 0) + k->key_panels * C, READ_PARTS);
+    if (k->M) {
+        k->left_keys = take_left(at, Kt, C, mapped);
+        k->left_weights = take_left(at, Mt, C, WEIGHT_PARTS);
+        k->right_hk = take_right(at, Kt, k->mp, SCORE_PARTS);
+        k->right_hv = take_right(at, Mt, k->vp, READ_PARTS);
+        k->right_keys = take_right(at, Kt, C, mapped);
+        k->right_values = take_right(at, C, k->vp, values);
+        k->right_weights = take_right(at, C, k->mp, WEIGHT_PARTS);
+        k->decay_chunk = take(at, C, k->mp);
+        k->earlier = take(at, k->chunk_rows, k->mp);
+        k->left_within = take_left(at, k->chunk_rows, C, WEIGHT_PARTS);
+        k->left_earlier = take_left(at, k->chunk_rows, Mt, READ_PARTS);
+        k->right_pairs_t = take_right(at, Mt, C, WEIGHT_PARTS);
+        k->tile_out = take(at, AMX_BLOCK, AMX_BLOCK);
+    }
+    int64_t panel = 0;
+    k->panel_keys = take_right(&panel, Kt, C, rotated);
+    k->panel_values = take_right(&panel, C, k->vp, values);
+    k->panel_floats = k->W ? panel / 4 : 0;
+}
+
+static void vector_layout(kernel *k, int64_t *at) {
+    int C = k->block;
+    k->qs = take(at, k->rows, k->K);
+    k->qw = k->own_window_q ? take(at, k->rows, k->K) : k->qs;
     if (k->M) {
         k->absorb_k = take(at, k->K, C);
         k->absorb_v = take(at, C, k->vp);
+        k->slots_p = take(at, k->chunk_rows, k->mp);
+    }
+    k->panel_floats = k->W ? (int64_t)k->K * C + (int64_t)C * k->vp : 0;
+}
+
+static void prefill_layout(kernel *k, int64_t *at) {
+    int C = k->block, rows = k->chunk_rows;
+    k->stage = take(at, C + 1, k->stage_ld);
+    k->rotated = take(at, C + 1, k->stage_ld);
+    if (k->M) {
         k->e = take(at, C, k->mp);
         k->s = take(at, C, k->mp);
-        k->decay = take(at, C, k->mp);
+        k->decay = take(at, C + k->amx, k->mp);
+        k->decay.at += k->amx * k->mp * 4;
         k->gamma = take(at, 1, k->mp);
         k->keep = take(at, 1, k->mp);
         k->scaled = take(at, 1, k->mp);
         k->pairs = take(at, C, k->mp);
         k->pairs_t = take(at, k->M + k->b.vl, C);
         k->within = take(at, rows, C);
-        k->slots_p = take(at, rows, k->mp);
     }
     k->scores = take(at, rows, k->mp + k->key_panels * C);
     k->out = take(at, rows, k->vp);
@@ -48,7 +106,10 @@ static void prefill_layout(kernel *k, int64_t *at) {
         k->sine = take(at, C, k->hp);
     }
     k->panel_list = take(at, 1, 2 * k->key_panels);
-    k->panel_floats = k->W ? (int64_t)k->K * C + (int64_t)C * k->vp : 0;
+    if (k->amx)
+        amx_layout(k, at);
+    else
+        vector_layout(k, at);
 }
 
 static void decode_layout(kernel *k, int64_t *at) {
@@ -91,7 +152,10 @@ void kernel_layout(kernel *k, const gen_problem *problem, nha_op op, const gen_i
     k->W = p->window;
     k->L = p->slot_lag;
     k->block = op == NHA_PREFILL ? tile->knob[GEN_BLOCK_TOKENS] : 1;
+    k->amx = op == NHA_PREFILL && gen_cpu_on_amx(problem, isa);
     k->rows = k->block * k->G;
+    k->chunk = k->amx ? AMX_TILE : k->block;
+    k->chunk_rows = k->chunk * k->G;
     k->bv = k->block / isa->vector;
     k->mp = (int)NHA_CPU_PADDED(k->M);
     k->vp = (int)NHA_CPU_PADDED(k->V);
@@ -110,7 +174,7 @@ void kernel_layout(kernel *k, const gen_problem *problem, nha_op op, const gen_i
     int64_t at = FRAME_BYTES;
     if (k->M && op == NHA_PREFILL) {
         k->memory_k = take(&at, k->K, k->mp);
-        k->memory_v = take(&at, k->M, k->vp);
+        k->memory_v = take(&at, k->M + (k->amx ? k->M % 2 : 0), k->vp);
     }
     if (op == NHA_PREFILL)
         prefill_layout(k, &at);
@@ -134,6 +198,8 @@ void kernel_print(FILE *out, const kernel *k) {
     kernel_scratch(k, &fixed, &per_panel);
     fprintf(out, "layout: %s, vectors of %d floats, block %d tokens x %d heads = %d rows\n", k->b.isa->name, k->b.vl, k->block,
             k->G, k->rows);
+    if (k->amx)
+        fprintf(out, "layout: bf16 products on AMX tiles, %d tokens (%d rows) at a time\n", k->chunk, k->chunk_rows);
     fprintf(out, "layout: memory hk [%d,%d] and hv [%d,%d] fp32\n", k->K, k->mp, k->M, k->vp);
     fprintf(out, "layout: %d window panels a softmax step%s; scratch %lld bytes + %lld a panel\n", k->key_panels,
             k->online ? " (online beyond)" : "", (long long)fixed, (long long)per_panel);

@@ -3,6 +3,7 @@
 #ifndef GEN_CPU_FRAME_H
 #define GEN_CPU_FRAME_H
 
+#include "gen/cpu/amx.h"
 #include "gen/cpu/cpu.h"
 #include "gen/cpu/ir.h"
 
@@ -47,6 +48,7 @@ typedef struct kernel {
     int mp, vp;           /* padded slots and values: row strides of the memory */
     int mv, vv;           /* vectors that hold M slots, V values */
     int block;            /* BLOCK_TOKENS */
+    int chunk, chunk_rows; /* tokens of a block under way at a time, and their rows: all of them, on AMX 16 */
     int bv;               /* vectors of a block of tokens */
     int hp;               /* K/2 rounded up to vectors */
     int stage_ld;         /* row stride of staged keys and queries, with slack for whole vectors */
@@ -59,19 +61,33 @@ typedef struct kernel {
     buffer qs, qw;                /* [rows][K] queries for slots, for the window */
     buffer stage, rotated;        /* [block][stage_ld] */
     buffer absorb_k, absorb_v;    /* [K][block], [block][vp] */
-    buffer e, s, decay;           /* [block][mp]: exp(g), s, running product of e */
+    buffer e, s, decay;           /* [block][mp]: exp(g), s, running product of e; on AMX decay has a row of ones before these */
     buffer gamma, keep, scaled;   /* [mp]: sum of g; (1, expm1) or (0, exp) of it: h' = keep*h + (scaled*h + new) */
     buffer pairs, pairs_t;        /* [block][mp], [M][block]: weight of absorbed token j in slot m at the current row */
-    buffer within;                /* [rows][block]: q.k of the block, then p.weights */
-    buffer scores;                /* [rows][mp + KEY_PANELS*block]: scores, then probabilities */
-    buffer slots_p;               /* [rows][mp]: p * decay */
-    buffer out;                   /* [rows][vp] unnormalised */
-    buffer row_max, row_sum, row_fix; /* [rows] */
+    buffer within;                /* [chunk_rows][block]: q.k of the block, then p.weights */
+    buffer scores;                /* [chunk_rows][mp + KEY_PANELS*block]: scores, then probabilities */
+    buffer slots_p;               /* [chunk_rows][mp]: p * decay */
+    buffer out;                   /* [chunk_rows][vp] unnormalised */
+    buffer row_max, row_sum, row_fix; /* [chunk_rows] */
     buffer cosine, sine;          /* [block][hp] */
     buffer panel_list;            /* [key_panels] addresses of the panels of this softmax step, newest first */
     int key_panels;               /* panels under one softmax step */
     bool online;                  /* more panels than that may exist */
-    int64_t panel_floats;         /* keys [K][block] then values [block][vp] */
+    int64_t panel_floats;         /* keys [K][block] then values [block][vp]; on AMX panel_keys, then panel_values */
+    /* AMX: operands in bf16 instead of qs, qw, absorb_*, slots_p and what within and scores become. Kt, Mt: multiples of 32 */
+    bool amx;
+    amx_left left_slots, left_window; /* queries [rows][Kt], mapped, rotated; not scaled: those that are bf16 stay exact */
+    amx_left left_read;           /* [chunk_rows][Mt + block + KEY_PANELS*block]: p * decay, p.weights, p */
+    int read_within, read_window; /* bytes from a row's start to the second and the third of these */
+    amx_left left_keys, left_weights; /* update: absorbed keys [Kt][block], weights [Mt][block] */
+    amx_right right_hk, right_hv; /* copies of the memory: [Kt][mp], [Mt][vp] */
+    amx_right right_keys, right_values, right_weights; /* of absorbed tokens: [Kt][block], [block][vp], [block][mp] */
+    amx_right panel_keys, panel_values; /* `at` from the start of a panel */
+    buffer decay_chunk;           /* [block][mp]: product of e from the chunk's first token on */
+    buffer earlier;               /* [chunk_rows][mp]: scores of the block's tokens before the chunk */
+    amx_left left_within, left_earlier; /* [chunk_rows][block]: q.k; [chunk_rows][Mt]: p * decay_chunk */
+    amx_right right_pairs_t;      /* [Mt][block] */
+    buffer tile_out;              /* [32][32] */
     int64_t ring_at;              /* byte offset of the panel ring; the rest of scratch */
     /* decode */
     buffer d_k, d_v;              /* [K], [V]: absorbed token, mapped */

@@ -268,6 +268,12 @@ val ir_is_null(ir *b, val p) {
     return LLVMBuildICmp(b->builder, LLVMIntEQ, p, LLVMConstNull(b->ptr), "");
 }
 
+static val intrinsic(ir *b, const char *name, LLVMTypeRef *types, int type_count, val *args, int count) {
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+    val fn = LLVMGetIntrinsicDeclaration(b->module, id, types, (size_t)type_count);
+    return LLVMBuildCall2(b->builder, LLVMGlobalGetValueType(fn), fn, args, (unsigned)count, "");
+}
+
 /* bits of f16 -> f32 where the ISA has no conversion. Normal: shift into place and add 112 to the exponent; subnormal: the value
  * 0.5 + m * 2^-24 minus 0.5 is exact and needs no subnormal f32; inf and NaN keep a full exponent. */
 static val half_to_float_bits(ir *b, val h32) {
@@ -335,20 +341,25 @@ void ir_store_dtype(ir *b, int dtype, int width, val v, val p) {
         ir_store(b, LLVMBuildFPTrunc(b->builder, v, ir_vec(b, b->f16, width), ""), p, 2);
         return;
     }
+    if (dtype == NHA_BF16 && b->isa->bf16 && width == 16) {
+        ir_store(b, intrinsic(b, "llvm.x86.avx512bf16.cvtneps2bf16.512", NULL, 0, &v, 1), p, 2);
+        return;
+    }
     val bits = ir_bitcast(b, v, ir_vec(b, b->i32, width));
     bits = dtype == NHA_BF16 ? float_to_bf16_bits(b, bits) : float_to_half_bits(b, bits);
     ir_store(b, LLVMBuildTrunc(b->builder, bits, ir_vec(b, b->i16, width), ""), p, 2);
 }
 
-static val intrinsic(ir *b, const char *name, LLVMTypeRef *types, int type_count, val *args, int count) {
-    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
-    val fn = LLVMGetIntrinsicDeclaration(b->module, id, types, (size_t)type_count);
-    return LLVMBuildCall2(b->builder, LLVMGlobalGetValueType(fn), fn, args, (unsigned)count, "");
-}
-
 void ir_prefetch(ir *b, val p, bool write) {
     val args[] = {p, ir_i32(b, write), ir_i32(b, 3), ir_i32(b, 1)};
     intrinsic(b, "llvm.prefetch", &b->ptr, 1, args, 4);
+}
+
+void ir_prefetch_row(ir *b, val p, int64_t bytes) {
+    for (int64_t at = 0; at < bytes; at += 64) {
+        val args[] = {ir_atc(b, p, at), ir_i32(b, 0), ir_i32(b, 2), ir_i32(b, 1)};
+        intrinsic(b, "llvm.prefetch", &b->ptr, 1, args, 4);
+    }
 }
 
 void ir_barrier(ir *b) {
@@ -391,6 +402,25 @@ val ir_fmax(ir *b, val x, val y) {
 
 val ir_fmin(ir *b, val x, val y) {
     return ir_select(b, ir_flt(b, x, y), x, y);
+}
+
+val ir_round(ir *b, val x) {
+    LLVMTypeRef type = LLVMTypeOf(x);
+    return intrinsic(b, "llvm.rint", &type, 1, &x, 1);
+}
+
+val ir_scale(ir *b, val x, val n) {
+    enum { ROUND_AS_SET = 4 };
+    val all = LLVMConstAllOnes(b->i16);
+    val args[] = {x, n, ir_zero(b), all, ir_i32(b, ROUND_AS_SET)};
+    return intrinsic(b, "llvm.x86.avx512.mask.scalef.ps.512", NULL, 0, args, 5);
+}
+
+val ir_inverse(ir *b, val x) {
+    /* 14 bits, then one step of Newton: a division takes as long as sixteen multiplications */
+    val all = LLVMConstAllOnes(b->i16), args[] = {x, ir_zero(b), all};
+    val r = intrinsic(b, "llvm.x86.avx512.rcp14.ps.512", NULL, 0, args, 3);
+    return ir_fma(b, r, ir_fma(b, ir_fneg(b, x), r, ir_vfloat(b, 1)), r);
 }
 
 val ir_flt(ir *b, val x, val y) {

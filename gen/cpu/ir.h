@@ -80,6 +80,8 @@ val ir_is_null(ir *b, val p);
 val ir_load_dtype(ir *b, int dtype, int width, val p);
 void ir_store_dtype(ir *b, int dtype, int width, val v, val p);
 void ir_prefetch(ir *b, val p, bool write);
+/* Every line of `bytes` from p on, into the second-level cache. */
+void ir_prefetch_row(ir *b, val p, int64_t bytes);
 /* No instruction, but the code generator moves no load or store across it: loads that it hoists take registers from accumulators. */
 void ir_barrier(ir *b);
 
@@ -92,6 +94,9 @@ val ir_fneg(ir *b, val x);
 val ir_fma(ir *b, val x, val y, val z); /* x*y + z, fused where the ISA has it */
 val ir_fmax(ir *b, val x, val y);       /* y where either is NaN */
 val ir_fmin(ir *b, val x, val y);
+val ir_round(ir *b, val x);             /* to the nearest integer; AVX-512 */
+val ir_scale(ir *b, val x, val n);      /* x 2^n; AVX-512, vectors of 16 */
+val ir_inverse(ir *b, val x);           /* 1/x, 1e-7, for normal x and 1/x; AVX-512, vectors of 16 */
 val ir_flt(ir *b, val x, val y);        /* x < y, ordered */
 val ir_shuffle(ir *b, val x, val y, const int *mask, int count);
 val ir_reduce(ir *b, val v, val (*op)(ir *, val, val)); /* horizontal, by halves */

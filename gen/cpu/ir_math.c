@@ -45,6 +45,12 @@ val ir_exp2(ir *b, val x, int degree) {
     return ir_select(b, ir_flt(b, x, lowest), ir_like(b, x, 0), ir_fmul(b, p, power));
 }
 
+val ir_exp2_scale(ir *b, val x, int degree) {
+    val n = ir_round(b, x);
+    val p = polynomial(b, ir_fsub(b, x, n), degree <= 4 ? exp2_4 : degree == 5 ? exp2_5 : exp2_6, degree);
+    return ir_scale(b, p, n);
+}
+
 void ir_exp_expm1(ir *b, val x, val *exp, val *expm1) {
     val lowest = ir_like(b, x, -87.0), power;
     val clamped = ir_fmax(b, x, lowest);

@@ -8,14 +8,19 @@
 #define X86_TRIPLE "x86_64-unknown-linux-gnu"
 #define AVX2_NEEDS ((uint64_t)(NHA_CPU_AVX | NHA_CPU_AVX2 | NHA_CPU_FMA | NHA_CPU_F16C | NHA_CPU_BMI2))
 #define AVX2_FEATURES "+avx2,+fma,+f16c,+bmi2"
+#define AVX512_NEEDS                                                                                                   \
+    (AVX2_NEEDS | (uint64_t)(NHA_CPU_AVX512F | NHA_CPU_AVX512BW | NHA_CPU_AVX512DQ | NHA_CPU_AVX512VL))
+#define AVX512_FEATURES AVX2_FEATURES ",+avx512f,+avx512bw,+avx512dq,+avx512vl"
+#define AMX_NEEDS (AVX512_NEEDS | (uint64_t)(NHA_CPU_AVX512BF16 | NHA_CPU_AMX_TILE | NHA_CPU_AMX_BF16))
 
 /* LLVM's features are named one by one, so that `needs` says exactly what the code may use. */
 static const gen_isa table[] = {
-    {"baseline", X86_TRIPLE, "x86-64", "", 4, 16, false, false, 0},
-    {"avx2", X86_TRIPLE, "x86-64", AVX2_FEATURES, 8, 16, true, true, AVX2_NEEDS},
-    {"avx512", X86_TRIPLE, "x86-64", AVX2_FEATURES ",+avx512f,+avx512bw,+avx512dq,+avx512vl", 16, 32, true, true,
-     AVX2_NEEDS | NHA_CPU_AVX512F | NHA_CPU_AVX512BW | NHA_CPU_AVX512DQ | NHA_CPU_AVX512VL},
-    {"neon", "aarch64-unknown-linux-gnu", "generic", "+neon", 4, 32, true, true, NHA_CPU_NEON},
+    {"baseline", X86_TRIPLE, "x86-64", "", 4, 16, .needs = 0},
+    {"avx2", X86_TRIPLE, "x86-64", AVX2_FEATURES, 8, 16, .fma = true, .f16 = true, .needs = AVX2_NEEDS},
+    {"avx512", X86_TRIPLE, "x86-64", AVX512_FEATURES, 16, 32, .fma = true, .f16 = true, .needs = AVX512_NEEDS},
+    {"amx", X86_TRIPLE, "x86-64", AVX512_FEATURES ",+avx512bf16,+amx-tile,+amx-bf16", 16, 32, .fma = true, .f16 = true,
+     .bf16 = true, .amx = true, .needs = AMX_NEEDS},
+    {"neon", "aarch64-unknown-linux-gnu", "generic", "+neon", 4, 32, .fma = true, .f16 = true, .needs = NHA_CPU_NEON},
 };
 
 const gen_isa *gen_isa_table(int *count) {

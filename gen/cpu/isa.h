@@ -15,6 +15,8 @@ typedef struct gen_isa {
     int registers;        /* vector registers */
     bool fma;             /* fused multiply-add */
     bool f16;             /* vector conversions between f16 and f32 */
+    bool bf16;            /* AVX512-BF16: vector conversions from f32 to bf16 */
+    bool amx;             /* AMX-BF16: tiles of 16 rows of 64 bytes, eight of them */
     uint64_t needs;       /* NHA_CPU_* bits a CPU must have */
 } gen_isa;
 

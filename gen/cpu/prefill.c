@@ -12,52 +12,75 @@ static void call_i(prefill *x, val fn, val f, val i) {
     ir_call(&x->k->b, fn, (val[]){f, i}, 2);
 }
 
+/* hk and hv from the block's last weights. */
+static void update_memory(prefill *x, val f) {
+    if (x->k->amx)
+        call(x, x->pack_weights, f);
+    call(x, x->update_keys, f);
+    call(x, x->update_values, f);
+}
+
 /* Further softmax steps over panels that did not fit into the first, newest to oldest. */
-static void online_steps(prefill *x, val f, val first, val newest, val total) {
+static void online_steps(prefill *x, val f, val first, val newest, val total, val from) {
     kernel *k = x->k;
     ir *b = &k->b;
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, k->key_panels), total, ir_int(b, k->key_panels), NULL, 0);
     val top = ir_sub(b, newest, loop.index), count = ir_min(b, ir_sub(b, total, loop.index), ir_int(b, k->key_panels));
     ir_call(b, x->list_panels, (val[]){f, top, count}, 3);
-    call_i(x, x->score_window, f, count);
-    ir_call(b, x->softmax_next, (val[]){f, first, top, count}, 4);
-    call_i(x, x->read_next, f, count);
+    ir_call(b, x->score_window, (val[]){f, count, from}, 3);
+    ir_call(b, x->softmax_next, (val[]){f, first, top, count, from}, 5);
+    ir_call(b, x->read_next, (val[]){f, count, from}, 3);
     ir_loop_end(b, &loop, NULL);
 }
 
-/* One block: local tokens first .. first + block - 1. hk is scored, then updated; hv is read, then updated. */
+/* Tokens from .. from + chunk - 1 of the block: their scores, one softmax, and what it reads. */
+static void run_chunk(prefill *x, val f, val first, val newest, val total, val from) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    val count = ir_min(b, total, ir_int(b, k->key_panels));
+    if (k->M) {
+        call_i(x, x->score_slots, f, from);
+        call_i(x, x->decay_scores, f, from);
+    }
+    if (k->W) {
+        ir_call(b, x->list_panels, (val[]){f, newest, count}, 3);
+        ir_call(b, x->score_window, (val[]){f, count, from}, 3);
+    }
+    ir_call(b, x->softmax_first, (val[]){f, first, newest, count, from}, 5);
+    if (k->M)
+        call_i(x, x->decay_reads, f, from);
+    ir_call(b, x->read_first, (val[]){f, count, from}, 3);
+    if (k->online)
+        online_steps(x, f, first, newest, total, from);
+    call_i(x, x->store_out, f, ir_add(b, first, from));
+}
+
+/* One block: local tokens first .. first + block - 1. The memory is scored and read as it was before them, then updated. */
 static void run_block(prefill *x, val f, val first) {
     kernel *k = x->k;
     ir *b = &k->b;
-    val newest = ir_floor_div(b, first, k->block), total = ir_int(b, 0), count = total;
+    val newest = ir_floor_div(b, first, k->block), total = ir_int(b, 0);
     if (k->W) {
         val held = ir_addc(b, ir_sub(b, newest, frame_i64(k, f, FRAME_FIRST_PANEL)), 1);
         total = ir_min(b, frame_i64(k, f, FRAME_PANELS), held);
-        count = ir_min(b, total, ir_int(b, k->key_panels));
         call_i(x, x->load_panel, f, newest);
     }
     call_i(x, x->load_queries, f, first);
     if (k->M) {
         call_i(x, x->load_absorbed, f, first);
         call_i(x, x->load_gates, f, first);
-        call(x, x->score_slots, f);
-        call(x, x->decay_scores, f);
-        call(x, x->update_keys, f);
     }
-    if (k->W) {
-        ir_call(b, x->list_panels, (val[]){f, newest, count}, 3);
-        call_i(x, x->score_window, f, count);
+    if (k->chunk == k->block) {
+        run_chunk(x, f, first, newest, total, ir_int(b, 0));
+    } else {
+        ir_loop chunks;
+        ir_loop_begin(b, &chunks, ir_int(b, 0), ir_int(b, k->block), ir_int(b, k->chunk), NULL, 0);
+        run_chunk(x, f, first, newest, total, chunks.index);
+        ir_loop_end(b, &chunks, NULL);
     }
-    ir_call(b, x->softmax_first, (val[]){f, first, newest, count}, 4);
     if (k->M)
-        call(x, x->decay_reads, f);
-    call_i(x, x->read_first, f, count);
-    if (k->M)
-        call(x, x->update_values, f);
-    if (k->online)
-        online_steps(x, f, first, newest, total);
-    call_i(x, x->store_out, f, first);
+        update_memory(x, f);
 }
 
 static val entry(kernel *k, const char *name) {
@@ -68,6 +91,8 @@ static val entry(kernel *k, const char *name) {
 static val begin_tasks(kernel *k, ir_loop *loop, val parts) {
     ir *b = &k->b;
     val args = ir_param(b, 0), f = ir_param(b, 3);
+    if (k->amx)
+        amx_configure(b);
     ir_loop_begin(b, loop, ir_param(b, 1), ir_param(b, 2), ir_int(b, 1), NULL, 0);
     val sequence_head = parts ? ir_udiv(b, loop->index, parts) : loop->index, H = ir_int(b, k->p->heads_kv);
     frame_task(k, f, args, ir_udiv(b, sequence_head, H), ir_urem(b, sequence_head, H));
@@ -76,6 +101,8 @@ static val begin_tasks(kernel *k, ir_loop *loop, val parts) {
 
 static void end_tasks(kernel *k, ir_loop *loop) {
     ir_loop_end(&k->b, loop, NULL);
+    if (k->amx)
+        amx_release(&k->b);
     ir_return(&k->b);
 }
 
@@ -93,6 +120,8 @@ static void begin_memory(prefill *x, val f, val run, val runs) {
     ir_if_else(b, &split);
     memory_initial(k, f, memory);
     ir_if_end(b, &split);
+    if (k->amx)
+        call(x, x->memory_operands, f);
 }
 
 /* Fills the ring with the panels that the first block's window reaches back to. */
@@ -165,13 +194,14 @@ static void emit_delta(prefill *x, const char *name) {
     val state = memory_state(k, ir_load_ptr(b, args, offsetof(nha_cpu_args, states)), tasks.index);
     val memory = frame_at(k, f, k->memory_k, NULL, 0);
     tile_zero(b, memory, k->memory_floats);
+    if (k->amx)
+        call(x, x->memory_operands, f);
     tile_zero(b, state, k->mp);
     ir_loop_begin(b, &blocks, from, to, ir_int(b, k->block), NULL, 0);
     call_i(x, x->load_absorbed, f, blocks.index);
     call_i(x, x->load_gates, f, blocks.index);
     call(x, x->weights_last, f);
-    call(x, x->update_keys, f);
-    call(x, x->update_values, f);
+    update_memory(x, f);
     add_gamma(k, f, state);
     ir_loop_end(b, &blocks, NULL);
     tile_copy(b, memory_of_state(k, state), memory, k->memory_floats);
@@ -242,6 +272,10 @@ static void emit_scan(prefill *x, const char *name) {
 void emit_prefill(kernel *k, const gen_cpu_unit *unit) {
     prefill x = {.k = k};
     emit_rotation(&x);
+    if (k->M && k->amx) {
+        emit_pack_memory(&x);
+        emit_pack_weights(&x);
+    }
     if (k->M) {
         emit_load_gates(&x);
         emit_load_absorbed(&x);

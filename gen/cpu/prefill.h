@@ -12,6 +12,7 @@ typedef struct prefill {
     val angles, rotate;           /* functions */
     val stage_values;
     val load_queries, load_gates, load_absorbed, load_panel;
+    val pack_weights;             /* AMX: pairs and pairs_t as operands of the update */
     val block_decay;              /* keep and scaled from gamma */
     val weights_last;             /* pairs of the block's last row alone */
     val list_panels, score_slots, score_panels[9], score_window;
@@ -19,7 +20,25 @@ typedef struct prefill {
     val softmax_first, softmax_next;
     val read_first, read_next, store_out;
     val update_keys, update_values;
+    val memory_operands;          /* AMX: bf16 copies of the memory */
 } prefill;
+
+/* Where rows of keys or values come from. */
+typedef struct prefill_source {
+    const char *name; /* of the function that stages them */
+    frame_slot input, ring;
+    size_t member; /* offsetof the tensor in nha_cpu_args */
+    int dim, map;
+    int pad; /* zeroes behind the row */
+} prefill_source;
+prefill_source source_absorbed_keys(const kernel *k);
+prefill_source source_window_keys(const kernel *k);
+prefill_source source_values(const kernel *k);
+/* NAME(scratch, to, first, end): rows first .. first+block-1 of a tensor to [block][ld] f32; local tokens outside [-available, end)
+ * become zero. */
+val emit_stage(prefill *x, const prefill_source *s, int ld);
+/* Rotates the block's staged keys; returns where they are then. */
+val rotate_staged(prefill *x, val f, val first);
 
 /* prefill_load.c */
 void emit_rotation(prefill *x);
@@ -38,6 +57,31 @@ void emit_score_window(prefill *x);
 void emit_softmax(prefill *x);
 void emit_read(prefill *x);
 void emit_store_out(prefill *x);
+/* prefill_pack.c: on AMX, instead of those above that load */
+void emit_pack_queries(prefill *x);
+void emit_pack_absorbed(prefill *x);
+void emit_pack_panel(prefill *x);
+void emit_pack_memory(prefill *x);
+void emit_pack_weights(prefill *x);
+/* Rows (2 pair, 2 pair + 1) of tile column `column` of a right operand at `at`; pair, column: i64. */
+void pack_pair(ir *b, const amx_right *right, val at, val pair, val column, val x, val y);
+/* A row of dim floats, zero behind it, as a row of a left operand at `to`. */
+void pack_row(ir *b, const amx_left *left, int dim, val from, val to);
+/* Right operand at `at` from `rows` (even) rows of floats of stride ld. */
+void pack_rows(ir *b, const amx_right *right, val at, val from, int ld, int rows);
+val left_row(kernel *k, val f, const amx_left *left, val row);
+/* prefill_decay.c */
+void emit_amx_decay_scores(prefill *x);
+void emit_amx_decay_reads(prefill *x);
+/* prefill_amx.c: on AMX, instead of those above that multiply */
+/* chunk_rows x columns fp32 at `to`, row stride ld floats: A B, of operands whose first elements are at left_at and right_at. */
+void amx_multiply(kernel *k, const amx_left *left, val left_at, const amx_right *right, val right_at, val to, int ld);
+void emit_amx_score_slots(prefill *x);
+val emit_amx_score_window(prefill *x);
+val emit_amx_read_step(prefill *x, bool first);
+void emit_amx_update(prefill *x);
+/* Address of entry p (i64) of the list of this softmax step's panels. */
+val listed_panel(kernel *k, val f, val p);
 /* Address in scratch of panel number P (i64, any sign above -PANELS): entry P mod PANELS of the ring. */
 val panel_at(kernel *k, val f, val P);
 

@@ -115,6 +115,10 @@ static void query_row(prefill *x, val f, val token, val g) {
 void emit_load_queries(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
+    if (k->amx) {
+        emit_pack_queries(x);
+        return;
+    }
     x->load_queries = phase_begin(k, "load_queries", "pi", (const char *const[]){"scratch", "first"});
     val f = ir_param(b, 0), first = ir_param(b, 1);
     ir_loop tokens, heads;
@@ -138,17 +142,7 @@ void emit_load_queries(prefill *x) {
 
 /* ---- keys and values of a block of tokens ---- */
 
-typedef struct source {
-    const char *name;
-    frame_slot input, ring;
-    size_t member;
-    int dim, map;
-    int pad; /* zeroes behind the row */
-} source;
-
-/* NAME(scratch, to, first, end): rows first .. first+block-1 of a tensor to [block][ld] f32; local tokens outside [-available, end)
- * become zero. */
-static val emit_stage(prefill *x, const source *s, int ld) {
+val emit_stage(prefill *x, const prefill_source *s, int ld) {
     kernel *k = x->k;
     ir *b = &k->b;
     val fn = phase_begin(k, s->name, "ppii", (const char *const[]){"scratch", "to", "first", "end"});
@@ -199,9 +193,25 @@ static void transpose_keys(kernel *k, val from, val to) {
     }
 }
 
-static source value_source(const kernel *k) {
-    source s = {"stage_values", FRAME_V, FRAME_RING_V, offsetof(nha_cpu_args, v), k->V, k->p->value_map, 0};
+prefill_source source_values(const kernel *k) {
+    prefill_source s = {"stage_values", FRAME_V, FRAME_RING_V, offsetof(nha_cpu_args, v), k->V, k->p->value_map, 0};
     s.pad = k->vv * k->b.vl - k->V;
+    return s;
+}
+
+prefill_source source_absorbed_keys(const kernel *k) {
+    prefill_source s = {"stage_absorbed_keys", FRAME_K, FRAME_RING_K, offsetof(nha_cpu_args, k), k->K, k->p->slot_map, 0};
+    return s;
+}
+
+prefill_source source_window_keys(const kernel *k) {
+    bool given = k->p->rope == NHA_ROPE_GIVEN;
+    prefill_source s = {"stage_window_keys", FRAME_K, FRAME_RING_K, offsetof(nha_cpu_args, k), k->K, NHA_MAP_IDENTITY, 0};
+    if (given) {
+        s.input = FRAME_RK;
+        s.ring = FRAME_RING_RK;
+        s.member = offsetof(nha_cpu_args, rk);
+    }
     return s;
 }
 
@@ -209,8 +219,11 @@ static source value_source(const kernel *k) {
 void emit_load_absorbed(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
-    source keys = {"stage_absorbed_keys", FRAME_K, FRAME_RING_K, offsetof(nha_cpu_args, k), k->K, k->p->slot_map, 0};
-    source values = value_source(k);
+    if (k->amx) {
+        emit_pack_absorbed(x);
+        return;
+    }
+    prefill_source keys = source_absorbed_keys(k), values = source_values(k);
     val stage_k = emit_stage(x, &keys, k->stage_ld);
     x->stage_values = emit_stage(x, &values, k->vp);
     x->load_absorbed = phase_begin(k, "load_absorbed", "pi", (const char *const[]){"scratch", "first"});
@@ -230,14 +243,30 @@ val panel_at(kernel *k, val f, val P) {
     return ir_atc(b, ir_at(b, f, ir_mulc(b, entry, k->panel_floats * 4)), k->ring_at);
 }
 
+val rotate_staged(prefill *x, val f, val first) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    if (!k->rotate)
+        return frame_at(k, f, k->stage, NULL, 0);
+    ir_call(b, x->angles, (val[]){f, ir_add(b, frame_i64(k, f, FRAME_POSITION), first)}, 2);
+    ir_loop loop;
+    ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
+    val args[] = {frame_at(k, f, k->stage, loop.index, 0), frame_at(k, f, k->rotated, loop.index, 0),
+                  frame_at(k, f, k->cosine, loop.index, 0), frame_at(k, f, k->sine, loop.index, 0)};
+    ir_call(b, x->rotate, args, 4);
+    ir_loop_end(b, &loop, NULL);
+    return frame_at(k, f, k->rotated, NULL, 0);
+}
+
 /* load_panel(scratch, P): window keys [K][block] (rotated) and values [block][vp] of tokens P*block .. into the ring */
 void emit_load_panel(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
-    bool given = k->p->rope == NHA_ROPE_GIVEN;
-    source keys = {"stage_window_keys", given ? FRAME_RK : FRAME_K, given ? FRAME_RING_RK : FRAME_RING_K,
-                   given ? offsetof(nha_cpu_args, rk) : offsetof(nha_cpu_args, k), k->K, NHA_MAP_IDENTITY, 0};
-    source values = value_source(k);
+    if (k->amx) {
+        emit_pack_panel(x);
+        return;
+    }
+    prefill_source keys = source_window_keys(k), values = source_values(k);
     val stage_k = emit_stage(x, &keys, k->stage_ld);
     if (!x->stage_values)
         x->stage_values = emit_stage(x, &values, k->vp);
@@ -245,16 +274,7 @@ void emit_load_panel(prefill *x) {
     val f = ir_param(b, 0), first = ir_mulc(b, ir_param(b, 1), k->block), end = frame_i64(k, f, FRAME_LENGTH);
     val at = panel_at(k, f, ir_param(b, 1)), stage = frame_at(k, f, k->stage, NULL, 0);
     ir_call(b, stage_k, (val[]){f, stage, first, end}, 4);
-    if (k->rotate) {
-        ir_call(b, x->angles, (val[]){f, ir_add(b, frame_i64(k, f, FRAME_POSITION), first)}, 2);
-        ir_loop loop;
-        ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
-        val args[] = {frame_at(k, f, k->stage, loop.index, 0), frame_at(k, f, k->rotated, loop.index, 0),
-                      frame_at(k, f, k->cosine, loop.index, 0), frame_at(k, f, k->sine, loop.index, 0)};
-        ir_call(b, x->rotate, args, 4);
-        ir_loop_end(b, &loop, NULL);
-        stage = frame_at(k, f, k->rotated, NULL, 0);
-    }
+    stage = rotate_staged(x, f, first);
     transpose_keys(k, stage, at);
     val v_at = ir_atc(b, at, (int64_t)k->K * k->block * 4);
     ir_call(b, x->stage_values, (val[]){f, v_at, first, end}, 4);
@@ -296,6 +316,20 @@ static void emit_block_decay(prefill *x) {
     phase_end(k);
 }
 
+/* decay_chunk of a vector of slots, and the row of ones before decay */
+static void chunk_decay(kernel *k, val f, val slot) {
+    ir *b = &k->b;
+    ir_store_v(b, ir_vfloat(b, 1), element(b, frame_at(k, f, k->decay, ir_int(b, -1), 0), slot, 4));
+    for (int from = 0; from < k->block; from += k->chunk) {
+        ir_loop tokens;
+        val product = ir_vfloat(b, 1);
+        ir_loop_begin(b, &tokens, ir_int(b, from), ir_int(b, from + k->chunk), ir_int(b, 1), &product, 1);
+        product = ir_fmul(b, product, ir_load_v(b, element(b, frame_at(k, f, k->e, tokens.index, 0), slot, 4)));
+        ir_store_v(b, product, element(b, frame_at(k, f, k->decay_chunk, tokens.index, 0), slot, 4));
+        ir_loop_end(b, &tokens, &product);
+    }
+}
+
 /* load_gates(scratch, first): gates of the tokens that steps first .. absorb; where there is none, e = 1 and s = 0. */
 void emit_load_gates(prefill *x) {
     kernel *k = x->k;
@@ -330,6 +364,8 @@ void emit_load_gates(prefill *x) {
     product = ir_fmul(b, product, ir_load_v(b, row_e));
     ir_store_v(b, product, element(b, frame_at(k, f, k->decay, tokens.index, 0), slots.index, 4));
     ir_loop_end(b, &tokens, &product);
+    if (k->amx)
+        chunk_decay(k, f, slots.index);
     ir_loop_end(b, &slots, NULL);
     ir_call(b, x->block_decay, &f, 1);
     phase_end(k);

@@ -2,15 +2,19 @@
  * the block has absorbed so far:
  *     hk_i[m] = E_i[m] h[m] + sum_{j<=i} w_ij[m] k_j      E_i = prod_{l<=i} e_l,  w_ij = s_j prod_{j<l<=i} e_l
  * The weights w are built by multiplication from row to row: every factor is in [0,1], so any gate is exact, -inf included; no
- * exponential of a difference of sums exists. */
+ * exponential of a difference of sums exists. Here a block is one chunk (`from` is 0); on AMX, see prefill_decay.c. */
 #include "gen/cpu/prefill.h"
 #include "gen/cpu/product.h"
 
-/* score_slots(scratch): scores[r][m] = qs_r . h_m and within[r][j] = qs_r . k_j: one left operand, two right ones */
+/* score_slots(scratch, from): scores[r][m] = qs_r . h_m and within[r][j] = qs_r . k_j: one left operand, two right ones */
 void emit_score_slots(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
-    x->score_slots = phase_begin(k, "score_slots", "p", (const char *const[]){"scratch"});
+    if (k->amx) {
+        emit_amx_score_slots(x);
+        return;
+    }
+    x->score_slots = phase_begin(k, "score_slots", "pi", (const char *const[]){"scratch", "from"});
     val f = ir_param(b, 0);
     product p = {.a = frame_at(k, f, k->qs, NULL, 0), .lda = k->K, .inner = k->K, .unroll = k->tile.knob[GEN_UNROLL]};
     product_columns(b, &p, k->mv, frame_at(k, f, k->memory_k, NULL, 0), k->mp, frame_at(k, f, k->scores, NULL, 0), k->scores.ld);
@@ -58,7 +62,11 @@ static void next_weights(kernel *k, val f, val i) {
 void emit_decay_scores(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
-    x->decay_scores = phase_begin(k, "decay_scores", "p", (const char *const[]){"scratch"});
+    if (k->amx) {
+        emit_amx_decay_scores(x);
+        return;
+    }
+    x->decay_scores = phase_begin(k, "decay_scores", "pi", (const char *const[]){"scratch", "from"});
     val f = ir_param(b, 0);
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
@@ -117,7 +125,11 @@ static void decay_reads_group(kernel *k, val f, val i, int g0, int heads, bool a
 void emit_decay_reads(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
-    x->decay_reads = phase_begin(k, "decay_reads", "p", (const char *const[]){"scratch"});
+    if (k->amx) {
+        emit_amx_decay_reads(x);
+        return;
+    }
+    x->decay_reads = phase_begin(k, "decay_reads", "pi", (const char *const[]){"scratch", "from"});
     val f = ir_param(b, 0);
     tile_zero(b, frame_at(k, f, k->pairs_t, NULL, 0), (int64_t)k->M * k->block);
     ir_loop loop;
@@ -198,6 +210,10 @@ void emit_update(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
     int mr = k->tile.knob[GEN_READ_ROWS], nv = k->tile.knob[GEN_READ_VECTORS];
+    if (k->amx) {
+        emit_amx_update(x);
+        return;
+    }
     x->update_keys = phase_begin(k, "update_keys", "p", (const char *const[]){"scratch"});
     val f = ir_param(b, 0);
     decay_product keys = {.k = k, .f = f};

@@ -21,7 +21,7 @@ static void emit_list_panels(prefill *x) {
     phase_end(k);
 }
 
-static val listed_panel(kernel *k, val f, val p) {
+val listed_panel(kernel *k, val f, val p) {
     ir *b = &k->b;
     return ir_load_ptr(b, ir_at(b, frame_at(k, f, k->panel_list, NULL, 0), ir_mulc(b, p, 8)), 0);
 }
@@ -50,11 +50,15 @@ void emit_score_window(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
     emit_list_panels(x);
+    if (k->amx) {
+        x->score_window = emit_amx_score_window(x);
+        return;
+    }
     int group = k->tile.knob[GEN_SCORE_VECTORS] / k->bv;
     group = group < 1 ? 1 : group > 8 ? 8 : group;
     group = group > k->key_panels ? k->key_panels : tile_even(k->key_panels, group);
     val whole = emit_score_panels(x, group), single = group == 1 ? whole : emit_score_panels(x, 1);
-    x->score_window = phase_begin(k, "score_window", "pi", (const char *const[]){"scratch", "count"});
+    x->score_window = phase_begin(k, "score_window", "pii", (const char *const[]){"scratch", "count", "from"});
     val f = ir_param(b, 0), count = ir_param(b, 1);
     val wholes = ir_mulc(b, ir_floor_div(b, count, group), group);
     ir_loop loop;
@@ -71,12 +75,18 @@ void emit_score_window(prefill *x) {
 
 /* ---- softmax ---- */
 
+static val strided(kernel *k, val f, frame_slot slot, size_t member, val token, val head) {
+    ir *b = &k->b;
+    val p = ir_at(b, frame_ptr(k, f, slot), ir_mul(b, token, frame_arg(k, f, member + offsetof(nha_cpu_tensor, token))));
+    return ir_at(b, p, ir_mul(b, head, frame_arg(k, f, member + offsetof(nha_cpu_tensor, head))));
+}
+
 enum { HEADS_MAX = 4 };
 
 /* A group of heads of one token under way. */
 typedef struct softmax_rows {
     kernel *k;
-    val f, token, row; /* row of the first head */
+    val f, token, row; /* token in the block, row of the first head in the chunk */
     int heads;
     val lowest, span;  /* window of the token: 0 <= (j - lowest) < span, lowest local, i32 vectors hold the rest */
     val newest, count; /* panels of this step */
@@ -131,11 +141,49 @@ static void visit_max(const softmax_rows *s, val *carried, val column, val valid
         carried[h] = ir_fmax(&s->k->b, carried[h], masked_score(s, h, column, valid));
 }
 
-/* carried: heads sums, then heads maxima (unchanged) */
+/* 2^(score - m). On AMX queries are not scaled: scores are, here; maxima have been. */
+static val probability(const softmax_rows *s, int head, val column, val valid, val m) {
+    kernel *k = s->k;
+    ir *b = &k->b;
+    if (!k->amx)
+        return ir_exp2(b, ir_fsub(b, masked_score(s, head, column, valid), m), k->tile.knob[GEN_EXP_DEGREE]);
+    val x = ir_fma(b, ir_load_v(b, score_at(s, head, column)), ir_vfloat(b, k->q_scale), ir_fneg(b, m));
+    val p = ir_exp2_scale(b, x, k->tile.knob[GEN_EXP_DEGREE]);
+    return valid ? ir_select(b, valid, p, ir_zero(b)) : p;
+}
+
+/* p at `bytes` (i64) of the head's row of a left operand. */
+static void store_left(const softmax_rows *s, const amx_left *left, int head, val bytes, val p) {
+    ir *b = &s->k->b;
+    val at = ir_atc(b, s->f, left->at + (int64_t)head * left->lda), low;
+    at = ir_at(b, ir_at(b, at, ir_mulc(b, s->row, left->lda)), bytes);
+    ir_store(b, amx_half_row(b, p, left->parts > 1 ? &low : NULL), at, 2);
+    if (left->parts > 1)
+        ir_store(b, low, ir_atc(b, at, left->part), 2);
+}
+
+static val half(ir *b, val bytes) {
+    return LLVMBuildLShr(b->builder, bytes, ir_int(b, 1), "");
+}
+
+/* carried: heads sums, then heads maxima (unchanged). On AMX the probabilities of the window become bf16 at once. */
+static void visit_exp_panels(const softmax_rows *s, val *carried, val column, val valid) {
+    kernel *k = s->k;
+    ir *b = &k->b;
+    for (int h = 0; h < s->heads; h++) {
+        val p = probability(s, h, column, valid, carried[s->heads + h]);
+        carried[h] = ir_fadd(b, carried[h], p);
+        if (k->amx)
+            store_left(s, &k->left_read, h, half(b, ir_addc(b, column, 2 * k->read_window - (int64_t)k->mp * 4)), p);
+        else
+            ir_store_v(b, p, score_at(s, h, column));
+    }
+}
+
 static void visit_exp(const softmax_rows *s, val *carried, val column, val valid) {
     ir *b = &s->k->b;
     for (int h = 0; h < s->heads; h++) {
-        val p = ir_exp2(b, ir_fsub(b, masked_score(s, h, column, valid), carried[s->heads + h]), s->k->tile.knob[GEN_EXP_DEGREE]);
+        val p = probability(s, h, column, valid, carried[s->heads + h]);
         carried[h] = ir_fadd(b, carried[h], p);
         ir_store_v(b, p, score_at(s, h, column));
     }
@@ -147,6 +195,13 @@ static void visit_exp_slots(const softmax_rows *s, val *carried, val column, val
     visit_exp(s, carried, column, valid);
     val decay = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay, s->token, 0), column));
     for (int h = 0; h < s->heads; h++) {
+        if (k->amx) {
+            val p = ir_load_v(b, score_at(s, h, column));
+            val chunk = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay_chunk, s->token, 0), column));
+            store_left(s, &k->left_read, h, half(b, column), ir_fmul(b, p, decay));
+            store_left(s, &k->left_earlier, h, half(b, column), ir_fmul(b, p, chunk));
+            continue;
+        }
         val to = ir_atc(b, frame_at(k, s->f, k->slots_p, s->row, 0), (int64_t)h * k->mp * 4);
         ir_store_v(b, ir_fmul(b, ir_load_v(b, score_at(s, h, column)), decay), ir_at(b, to, column));
     }
@@ -166,6 +221,8 @@ static void softmax_heads(softmax_rows *s, bool first) {
         visit_panels(s, top, s->heads, visit_max);
     for (int h = 0; h < s->heads; h++) {
         val m = ir_reduce(b, top[h], ir_fmax);
+        if (k->amx)
+            m = ir_fmul(b, m, ir_float(b, k->q_scale));
         if (!first) { /* online: rescale what is there */
             val old = ir_load_f32(b, row_max[h]);
             m = ir_fmax(b, old, m);
@@ -177,8 +234,13 @@ static void softmax_heads(softmax_rows *s, bool first) {
     }
     if (first && k->M)
         visit_slots(s, carried, 2 * s->heads, visit_exp_slots);
+    if (first && k->amx && k->read_within > k->mp * 2) /* slots that only fill a step of the inner dimension */
+        for (int h = 0; h < s->heads; h++) {
+            store_left(s, &k->left_read, h, ir_int(b, k->mp * 2), ir_zero(b));
+            store_left(s, &k->left_earlier, h, ir_int(b, k->mp * 2), ir_zero(b));
+        }
     if (k->W)
-        visit_panels(s, carried, 2 * s->heads, visit_exp);
+        visit_panels(s, carried, 2 * s->heads, visit_exp_panels);
     for (int h = 0; h < s->heads; h++) {
         val sum = ir_reduce(b, carried[h], ir_fadd), at = ir_atc(b, row_max[h], k->row_sum.at - k->row_max.at);
         if (!first)
@@ -187,25 +249,39 @@ static void softmax_heads(softmax_rows *s, bool first) {
     }
 }
 
-/* softmax_*(scratch, first token, newest panel, count) */
+/* Where the arithmetic of the softmax hides it: the queries of the next block, lines that no
+ * hardware prefetcher foresees, as heads of other kv heads lie between them. */
+static void ask_ahead(const softmax_rows *s, val t, val head) {
+    kernel *k = s->k;
+    ir *b = &k->b;
+    const size_t q = offsetof(nha_cpu_args, q);
+    for (int h = 0; h < s->heads; h++) {
+        val g = ir_addc(b, head, h);
+        ir_prefetch_row(b, strided(k, s->f, FRAME_Q, q, ir_addc(b, t, k->block), g), k->K * 2);
+    }
+}
+
+/* softmax_*(scratch, first token of the block, newest panel, count, first token of the chunk in the block) */
 static val emit_softmax_step(prefill *x, bool first) {
     kernel *k = x->k;
     ir *b = &k->b;
-    val fn = phase_begin(k, first ? "softmax_first" : "softmax_next", "piii",
-                         (const char *const[]){"scratch", "first", "newest", "count"});
+    val fn = phase_begin(k, first ? "softmax_first" : "softmax_next", "piiii",
+                         (const char *const[]){"scratch", "first", "newest", "count", "from"});
     /* four only where the constants of exp2 are operands in memory: NEON would spill */
     int heads = k->G % 4 == 0 && b->vl == 16 ? 4 : k->G % 2 == 0 ? 2 : 1;
     softmax_rows s = {.k = k, .f = ir_param(b, 0), .heads = heads, .newest = ir_param(b, 2), .count = ir_param(b, 3)};
     ir_loop tokens, groups;
-    ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
-    s.token = tokens.index;
-    val t = ir_add(b, ir_param(b, 1), tokens.index);
+    ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->chunk), ir_int(b, 1), NULL, 0);
+    s.token = ir_add(b, ir_param(b, 4), tokens.index);
+    val t = ir_add(b, ir_param(b, 1), s.token);
     /* window of t: max(t-W+1, -available) .. t */
     s.lowest = ir_max(b, ir_addc(b, t, 1 - k->W), ir_sub(b, ir_int(b, 0), frame_i64(k, s.f, FRAME_AVAILABLE)));
     val span = ir_addc(b, ir_sub(b, t, s.lowest), 1);
     s.span = ir_splat(b, LLVMBuildTrunc(b->builder, span, b->i32, ""));
     ir_loop_begin(b, &groups, ir_int(b, 0), ir_int(b, k->G), ir_int(b, heads), NULL, 0);
     s.row = ir_add(b, ir_mulc(b, tokens.index, k->G), groups.index);
+    if (first && k->amx)
+        ask_ahead(&s, t, groups.index);
     softmax_heads(&s, first);
     ir_loop_end(b, &groups, NULL);
     ir_loop_end(b, &tokens, NULL);
@@ -269,11 +345,11 @@ static void read_finish(ir *b, void *context, val *acc, int mr, int nv, val row,
             ir_store_v(b, acc[r * nv + j], out_at(context, row, r, col + j));
 }
 
-/* read_*(scratch, count): adds to `out` what slots (first step) and the listed panels give */
+/* read_*(scratch, count, from): adds to `out` what slots (first step) and the listed panels give */
 static val emit_read_step(prefill *x, bool first) {
     kernel *k = x->k;
     ir *b = &k->b;
-    val fn = phase_begin(k, first ? "read_first" : "read_next", "pi", (const char *const[]){"scratch", "count"});
+    val fn = phase_begin(k, first ? "read_first" : "read_next", "pii", (const char *const[]){"scratch", "count", "from"});
     read_context c = {.k = k, .f = ir_param(b, 0), .count = ir_param(b, 1), .first = first};
     if (first && k->M) {
         c.slots = (product){.a = frame_at(k, c.f, k->slots_p, NULL, 0), .lda = k->mp, .inner = k->M};
@@ -289,18 +365,12 @@ static val emit_read_step(prefill *x, bool first) {
 }
 
 void emit_read(prefill *x) {
-    x->read_first = emit_read_step(x, true);
+    x->read_first = x->k->amx ? emit_amx_read_step(x, true) : emit_read_step(x, true);
     if (x->k->online)
-        x->read_next = emit_read_step(x, false);
+        x->read_next = x->k->amx ? emit_amx_read_step(x, false) : emit_read_step(x, false);
 }
 
-/* ---- o = out / l, lse = m ln2 + ln l ---- */
-
-static val strided(kernel *k, val f, frame_slot slot, size_t member, val token, val head) {
-    ir *b = &k->b;
-    val p = ir_at(b, frame_ptr(k, f, slot), ir_mul(b, token, frame_arg(k, f, member + offsetof(nha_cpu_tensor, token))));
-    return ir_at(b, p, ir_mul(b, head, frame_arg(k, f, member + offsetof(nha_cpu_tensor, head))));
-}
+/* ---- store_out(scratch, first token of the chunk): o = out / l, lse = m ln2 + ln l ---- */
 
 void emit_store_out(prefill *x) {
     kernel *k = x->k;
@@ -308,9 +378,9 @@ void emit_store_out(prefill *x) {
     const size_t o = offsetof(nha_cpu_args, o), lse = offsetof(nha_cpu_args, lse);
     x->store_out = phase_begin(k, "store_out", "pi", (const char *const[]){"scratch", "first"});
     val f = ir_param(b, 0), first = ir_param(b, 1);
-    val count = ir_min(b, ir_sub(b, frame_i64(k, f, FRAME_LENGTH), first), ir_int(b, k->block));
+    val count = ir_min(b, ir_sub(b, frame_i64(k, f, FRAME_LENGTH), first), ir_int(b, k->chunk));
     ir_loop rows, tokens, heads;
-    ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, (int64_t)k->rows * 4), ir_int(b, b->vl * 4), NULL, 0);
+    ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, (int64_t)k->chunk_rows * 4), ir_int(b, b->vl * 4), NULL, 0);
     val m = ir_load_v(b, ir_at(b, frame_at(k, f, k->row_max, NULL, 0), rows.index));
     val l = ir_load_v(b, ir_at(b, frame_at(k, f, k->row_sum, NULL, 0), rows.index));
     ir_store_v(b, ir_fma(b, m, ir_vfloat(b, 0.69314718055994530942), ir_log(b, l)),

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/nearest.h"
-#include "gen/cpu/cpu.h"
+#include "gen/cpu/knobs.h"
 #include "gen/space_file.h"
 
 static const char *const knob_names[] = {
@@ -35,13 +35,26 @@ int gen_tile_string(const gen_isa *isa, nha_op op, const gen_tile *tile, char *o
     return length;
 }
 
+/* ---- AMX or vectors ---- */
+
+enum { AMX_STEP = 32 }; /* bf16 in a row of a tile; a chunk has half as many tokens */
+
+bool gen_cpu_on_amx(const gen_problem *problem, const gen_isa *isa) {
+    return isa->amx && problem->nha.dtype == NHA_BF16;
+}
+
+const gen_isa *gen_cpu_serves(const gen_problem *problem, nha_op op, const gen_isa *isa) {
+    return isa->amx && (op != NHA_PREFILL || !gen_cpu_on_amx(problem, isa)) ? gen_isa_find("avx512") : isa;
+}
+
 /* ---- constraints ---- */
 
 typedef struct question {
     const gen_problem *problem;
     const gen_isa *isa;
     const int32_t *knob;
-    int rows;       /* BLOCK_TOKENS * G */
+    bool amx;
+    int rows;       /* BLOCK_TOKENS * G; on AMX those of a chunk */
     int64_t panels; /* the window's, from a block's point of view */
 } question;
 
@@ -146,39 +159,58 @@ static bool decode_slots(const question *q) {
     return q->problem->nha.slots > 0 || first;
 }
 
+/* ---- AMX ---- */
+
+static bool amx_block(const question *q) {
+    return q->knob[GEN_BLOCK_TOKENS] % AMX_STEP == 0;
+}
+
+static bool amx_block_cache(const question *q) {
+    int block = q->knob[GEN_BLOCK_TOKENS];
+    return block == AMX_STEP || (int64_t)block * q->problem->group * q->problem->nha.head_dim_qk * 4 <= 512 << 10;
+}
+
+enum constrained { VECTOR_PREFILL, AMX_PREFILL, ANY_DECODE };
+
 static const struct constraint {
-    nha_op op;
+    enum constrained kind;
     const char *name;
     bool (*holds)(const question *q);
     const char *reason;
 } constraints[] = {
-    {NHA_PREFILL, "block_vectors", block_vectors, "BLOCK_TOKENS is not a multiple of the vector length"},
-    {NHA_PREFILL, "score_registers", score_registers, "SCORE_ROWS x SCORE_VECTORS needs more registers than the ISA has"},
-    {NHA_PREFILL, "read_registers", read_registers, "READ_ROWS x READ_VECTORS needs more registers than the ISA has"},
-    {NHA_PREFILL, "score_latency", score_latency, "SCORE_ROWS x SCORE_VECTORS has too few chains to hide the latency of FMA"},
-    {NHA_PREFILL, "read_latency", read_latency, "READ_ROWS x READ_VECTORS has too few chains to hide the latency of FMA"},
-    {NHA_PREFILL, "score_rows", score_rows, "SCORE_ROWS exceeds the rows of a block"},
-    {NHA_PREFILL, "read_rows", read_rows, "READ_ROWS exceeds the rows of a block"},
-    {NHA_PREFILL, "read_vectors", read_vectors, "READ_VECTORS exceeds the vectors of V"},
-    {NHA_PREFILL, "panels_useful", panels_useful, "KEY_PANELS spans more than the window"},
-    {NHA_PREFILL, "panels_cache", panels_cache, "the scores of KEY_PANELS would not fit into the second-level cache"},
-    {NHA_PREFILL, "block_cache", block_cache, "the queries of BLOCK_TOKENS would not fit into the second-level cache"},
-    {NHA_PREFILL, "exp_precise", exp_precise, "EXP_DEGREE is too coarse for f32"},
-    {NHA_DECODE, "score_registers", decode_score_registers, "SCORE_VECTORS needs more registers than the ISA has"},
-    {NHA_DECODE, "read_registers", decode_read_registers, "READ_VECTORS needs more registers than the ISA has"},
-    {NHA_DECODE, "score_vectors", decode_score_vectors, "SCORE_VECTORS exceeds the vectors of M"},
-    {NHA_DECODE, "read_vectors", read_vectors, "READ_VECTORS exceeds the vectors of V"},
-    {NHA_DECODE, "slots", decode_slots, "without slots the knobs of the memory change nothing"},
-    {NHA_DECODE, "exp_precise", exp_precise, "EXP_DEGREE is too coarse for f32"},
+    {VECTOR_PREFILL, "block_vectors", block_vectors, "BLOCK_TOKENS is not a multiple of the vector length"},
+    {VECTOR_PREFILL, "score_registers", score_registers, "SCORE_ROWS x SCORE_VECTORS needs more registers than the ISA has"},
+    {VECTOR_PREFILL, "read_registers", read_registers, "READ_ROWS x READ_VECTORS needs more registers than the ISA has"},
+    {VECTOR_PREFILL, "score_latency", score_latency, "SCORE_ROWS x SCORE_VECTORS has too few chains to hide the latency of FMA"},
+    {VECTOR_PREFILL, "read_latency", read_latency, "READ_ROWS x READ_VECTORS has too few chains to hide the latency of FMA"},
+    {VECTOR_PREFILL, "score_rows", score_rows, "SCORE_ROWS exceeds the rows of a block"},
+    {VECTOR_PREFILL, "read_rows", read_rows, "READ_ROWS exceeds the rows of a block"},
+    {VECTOR_PREFILL, "read_vectors", read_vectors, "READ_VECTORS exceeds the vectors of V"},
+    {VECTOR_PREFILL, "panels_useful", panels_useful, "KEY_PANELS spans more than the window"},
+    {VECTOR_PREFILL, "panels_cache", panels_cache, "the scores of KEY_PANELS would not fit into the second-level cache"},
+    {VECTOR_PREFILL, "block_cache", block_cache, "the queries of BLOCK_TOKENS would not fit into the second-level cache"},
+    {VECTOR_PREFILL, "exp_precise", exp_precise, "EXP_DEGREE is too coarse for f32"},
+    {AMX_PREFILL, "block_tiles", amx_block, "BLOCK_TOKENS is not a multiple of the 32 tokens that a tile's row holds"},
+    {AMX_PREFILL, "panels_useful", panels_useful, "KEY_PANELS spans more than the window"},
+    {AMX_PREFILL, "panels_cache", panels_cache, "the scores of KEY_PANELS would not fit into the second-level cache"},
+    {AMX_PREFILL, "block_cache", amx_block_cache, "the queries of BLOCK_TOKENS would not fit into the second-level cache"},
+    {ANY_DECODE, "score_registers", decode_score_registers, "SCORE_VECTORS needs more registers than the ISA has"},
+    {ANY_DECODE, "read_registers", decode_read_registers, "READ_VECTORS needs more registers than the ISA has"},
+    {ANY_DECODE, "score_vectors", decode_score_vectors, "SCORE_VECTORS exceeds the vectors of M"},
+    {ANY_DECODE, "read_vectors", read_vectors, "READ_VECTORS exceeds the vectors of V"},
+    {ANY_DECODE, "slots", decode_slots, "without slots the knobs of the memory change nothing"},
+    {ANY_DECODE, "exp_precise", exp_precise, "EXP_DEGREE is too coarse for f32"},
 };
 
 const char *gen_cpu_reject(const gen_problem *problem, nha_op op, const gen_isa *isa, const gen_tile *tile) {
     question q = {.problem = problem, .isa = isa, .knob = tile->knob};
     int block = op == NHA_PREFILL && tile->knob[GEN_BLOCK_TOKENS] > 0 ? tile->knob[GEN_BLOCK_TOKENS] : 1;
-    q.rows = block * problem->group;
+    q.amx = op == NHA_PREFILL && gen_cpu_on_amx(problem, isa);
+    q.rows = (q.amx ? AMX_STEP / 2 : block) * problem->group;
+    enum constrained kind = op == NHA_DECODE ? ANY_DECODE : q.amx ? AMX_PREFILL : VECTOR_PREFILL;
     q.panels = problem->nha.window ? (problem->nha.window - 1 + block - 1) / block + 1 : 0;
     for (size_t i = 0; i < sizeof constraints / sizeof constraints[0]; i++)
-        if (constraints[i].op == op && !constraints[i].holds(&q))
+        if (constraints[i].kind == kind && !constraints[i].holds(&q))
             return constraints[i].reason;
     return NULL;
 }
@@ -199,6 +231,14 @@ void gen_tile_default(const gen_problem *problem, nha_op op, const gen_isa *isa,
     memset(tile, 0, sizeof *tile);
     int32_t *knob = tile->knob;
     knob[GEN_EXP_DEGREE] = 6;
+    if (op == NHA_PREFILL && gen_cpu_on_amx(problem, isa)) {
+        static const int panels[] = {17, 9, 5, 3, 2, 1};
+        knob[GEN_BLOCK_TOKENS] = AMX_STEP;
+        knob[GEN_KEY_PANELS] = 1;
+        knob[GEN_EXP_DEGREE] = 4;
+        largest_legal(problem, op, isa, tile, GEN_KEY_PANELS, panels, 6);
+        return;
+    }
     if (op == NHA_DECODE) {
         static const int vectors[] = {4, 3, 2, 1};
         knob[GEN_SCORE_VECTORS] = knob[GEN_READ_VECTORS] = knob[GEN_STATE_ROWS] = 1;
@@ -241,8 +281,8 @@ static bool take_knob(const char *file, const gen_space_knob *from, space *s, er
     return true;
 }
 
-static bool read_space(nha_op op, space *s, err *e) {
-    const char *file = op == NHA_PREFILL ? "cpu_prefill.yaml" : "cpu_decode.yaml";
+static bool read_space(nha_op op, bool amx, space *s, err *e) {
+    const char *file = op == NHA_DECODE ? "cpu_decode.yaml" : amx ? "cpu_prefill_amx.yaml" : "cpu_prefill.yaml";
     base_arena arena = {0};
     gen_space_file knobs;
     bool ok = gen_space_read(gen_embedded_files, file, &arena, &knobs, e);
@@ -257,7 +297,7 @@ static bool read_space(nha_op op, space *s, err *e) {
 
 bool gen_cpu_space(const gen_problem *problem, nha_op op, const gen_isa *isa, gen_space_visit visit, void *context, err *e) {
     space s;
-    if (!read_space(op, &s, e))
+    if (!read_space(op, gen_cpu_on_amx(problem, isa), &s, e))
         return false;
     int at[GEN_CPU_KNOB_COUNT] = {0};
     for (;;) {

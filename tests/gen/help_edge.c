@@ -43,8 +43,10 @@ static void load(tune_candidate *c, const help_edge *edge, nha_op op, const gen_
     const char *reason = gen_cpu_reject(&edge->problem, op, isa, &tile);
     if (reason)
         fail_msg("%s on %s: %s", edge->name, isa->name, reason);
-    tune_candidate_init(c, &edge->problem, op, isa, &tile, 0);
-    if (!tune_candidate_load(c, true, &e))
+    const tune_arch arch = {.isa = isa};
+    const tune_tile wrapped = {.cpu = tile};
+    tune_candidate_init(c, &edge->problem, op, &arch, &wrapped, 0);
+    if (!tune_candidate_load(c, NULL, &e))
         fail_msg("%s on %s: %s", edge->name, isa->name, e.text);
 }
 
@@ -63,7 +65,7 @@ static void check_end(const help_edge *edge, const tune_candidate *c, const veri
     const char *o = (const char *)result.o + from * gen_dtype_bytes(p->dtype);
     double error = tune_relative_error(o, p->dtype, truth->oracle.o + from, count, 0);
     if (!(error <= tune_tolerance(p->dtype)))
-        fail_msg("%s on %s: from token %lld on: error %g", edge->name, c->isa->name, (long long)edge->exact_from, error);
+        fail_msg("%s on %s: from token %lld on: error %g", edge->name, c->arch.isa->name, (long long)edge->exact_from, error);
     tune_result_destroy(&result);
 }
 
@@ -74,7 +76,7 @@ static void run_isa(const help_edge *edge, const gen_isa *isa, const verify_trut
         err e = {0};
         load(&c, edge, op, isa);
         verify_effort effort = {.threads = 2, .company = 2, .divided = true, .cuts = true, .fence = true, .layout = VERIFY_PADDED};
-        if (!verify_case(&c.library, 0, op, c.name, NULL, truth, &effort, report, &e))
+        if (!verify_case(&tune_place_host, &c.library, 0, op, c.name, NULL, truth, &effort, report, &e))
             fail_msg("%s on %s: %s", edge->name, isa->name, e.text);
         if (op == NHA_PREFILL && edge->exact_from)
             check_end(edge, &c, truth);
@@ -95,5 +97,18 @@ void help_edge_run(const help_edge *edge, bool all) {
     print_message("%-34s %3lld executions; worst: o %.2g, lse %.2g, hk %.2g, hv %.2g\n", edge->name, (long long)report.executions,
                   report.worst[TUNE_CHECK_O], report.worst[TUNE_CHECK_LSE], report.worst[TUNE_CHECK_HK],
                   report.worst[TUNE_CHECK_HV]);
+    verify_truth_destroy(&truth);
+    help_edge wide = *edge; /* the same in bf16, where AMX tiles do the products */
+    const gen_isa *amx = gen_isa_find("amx");
+    gen_problem_copy(&wide.problem, &edge->problem);
+    wide.problem.nha.dtype = NHA_BF16;
+    if (edge->problem.nha.dtype != NHA_F32 || !amx || !help_gen_runs(amx))
+        return;
+    report = (tune_verify_report){0};
+    create_truth(&wide, &truth);
+    run_isa(&wide, amx, &truth, &report);
+    print_message("%-34s %3lld executions in bf16 on amx; worst: o %.2g, lse %.2g, hk %.2g, hv %.2g\n", edge->name,
+                  (long long)report.executions, report.worst[TUNE_CHECK_O], report.worst[TUNE_CHECK_LSE],
+                  report.worst[TUNE_CHECK_HK], report.worst[TUNE_CHECK_HV]);
     verify_truth_destroy(&truth);
 }

@@ -33,7 +33,7 @@ static void body(ir *b, const void *context, int width, val from, val to, val un
     }
 }
 
-typedef void (*checker)(const char *where, const access *a, const void *in, const void *out, int64_t count);
+typedef void (*checker)(const char *where, const access *a, const gen_isa *isa, const void *in, const void *out, int64_t count);
 
 /* Every ISA, width and mode; `bytes` of out per element. */
 static void everywhere(const access *a, const void *in, void *out, int64_t count, size_t bytes, checker check) {
@@ -54,7 +54,7 @@ static void everywhere(const access *a, const void *in, void *out, int64_t count
                 if (flush)
                     nhr_fpmode_leave(mode);
                 help_gen_unload(&c);
-                check(where, a, in, out, count);
+                check(where, a, &table[i], in, out, count);
                 ran++;
             }
     }
@@ -77,7 +77,9 @@ static float exact(int dtype, uint16_t bits) {
     return dtype == NHA_F16 ? tune_f16_to_f32(bits) : tune_bf16_to_f32(bits);
 }
 
-static void check_load(const char *where, const access *a, const void *in, const void *out, int64_t count) {
+static void check_load(const char *where, const access *a, const gen_isa *isa, const void *in, const void *out,
+                       int64_t count) {
+    (void)isa;
     const uint16_t *from = in;
     const float *to = out;
     for (int64_t i = 0; i < count; i++) {
@@ -97,11 +99,14 @@ static void test_loads(void **state) {
         everywhere(&(access){dtype, false}, in, out, PATTERNS, sizeof *out, check_load);
 }
 
-static void check_store(const char *where, const access *a, const void *in, const void *out, int64_t count) {
+static void check_store(const char *where, const access *a, const gen_isa *isa, const void *in, const void *out,
+                        int64_t count) {
     const float *from = in;
     const uint16_t *to = out;
     for (int64_t i = 0; i < count; i++) {
         uint16_t want = a->dtype == NHA_F16 ? tune_f64_to_f16(from[i]) : tune_f64_to_bf16(from[i]);
+        if (a->dtype == NHA_BF16 && isa->bf16 && fpclassify(from[i]) == FP_SUBNORMAL && to[i] == (want & 0x8000))
+            continue; /* the instruction takes denormals for zeros, whatever the mode */
         if (isnan(from[i]) ? !isnan(exact(a->dtype, to[i])) : want != to[i])
             fail_msg("%s: store of %a (%08x) gives %04x, not %04x", where, from[i], bits_of(from[i]), to[i], want);
     }
@@ -138,7 +143,9 @@ static void test_stores(void **state) {
     free(out);
 }
 
-static void check_same(const char *where, const access *a, const void *in, const void *out, int64_t count) {
+static void check_same(const char *where, const access *a, const gen_isa *isa, const void *in, const void *out,
+                       int64_t count) {
+    (void)isa;
     (void)a;
     if (memcmp(in, out, (size_t)count * sizeof(float)))
         fail_msg("%s: other bits", where);

@@ -411,12 +411,13 @@ static void test_long(void **state) {
             continue;
         tune_candidate c;
         tune_verify_report report = {0};
-        gen_tile tile;
+        const tune_arch arch = {.isa = &table[i]};
+        tune_tile tile;
         err e = {0};
-        gen_tile_default(&problem, NHA_PREFILL, &table[i], &tile);
-        tune_candidate_init(&c, &problem, NHA_PREFILL, &table[i], &tile, 0);
-        assert_true(tune_candidate_load(&c, true, &e));
-        if (!tune_verify_long(&c.library, 0, NHA_PREFILL, &problem, tokens, 2, 3, &report, &e))
+        assert_true(tune_default_tile(&problem, NHA_PREFILL, &arch, &tile, &e));
+        tune_candidate_init(&c, &problem, NHA_PREFILL, &arch, &tile, 0);
+        assert_true(tune_candidate_load(&c, NULL, &e));
+        if (!tune_verify_long(&tune_place_host, &c.library, 0, NHA_PREFILL, &problem, tokens, 2, 3, &report, &e))
             fail_msg("%s: %s", table[i].name, e.text);
         print_message("%s, %lld tokens: o %.2g, lse %.2g, hk %.2g, hv %.2g\n", table[i].name, (long long)tokens,
                       report.worst[TUNE_CHECK_O], report.worst[TUNE_CHECK_LSE], report.worst[TUNE_CHECK_HK],

@@ -18,6 +18,11 @@ static void test_avx2(void **state) {
     help_emit_check_defaults("avx2", false);
 }
 
+static void test_amx(void **state) {
+    (void)state;
+    help_emit_check_defaults("amx", true);
+}
+
 static void test_baseline(void **state) {
     (void)state;
     help_emit_check_defaults("baseline", false);
@@ -44,7 +49,8 @@ static void test_spills_are_seen(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_avx512), cmocka_unit_test(test_avx2), cmocka_unit_test(test_baseline),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_amx), cmocka_unit_test(test_avx512),
+                                       cmocka_unit_test(test_avx2), cmocka_unit_test(test_baseline),
                                        cmocka_unit_test(test_spills_are_seen)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,90 +6,129 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
-enum { FILES_MAX = 64, CASES_MAX = 8 };
+#include "base/file.h"
+#include "base/path.h"
+#include "gen/embedded.h"
+#include "gen/spec.h"
 
-/* The embedded files with one edit; *edited is to be freed. False where `from` does not stand there exactly once. */
-static bool edit(const help_mutant *mutant, gen_embedded *files, char **edited) {
-    int i = 0, hits = 0;
-    for (; gen_embedded_files[i].name; i++) {
-        assert_true(i + 1 < FILES_MAX);
-        files[i] = gen_embedded_files[i];
-        if (strcmp(files[i].name, mutant->file) != 0)
-            continue;
-        const char *text = files[i].text, *at = strstr(text, mutant->from);
-        if (!at || strstr(at + 1, mutant->from))
-            continue;
-        hits++;
-        size_t before = (size_t)(at - text), length = strlen(mutant->from), added = strlen(mutant->to);
-        *edited = malloc(files[i].size + added + 1);
-        assert_non_null(*edited);
-        memcpy(*edited, text, before);
-        memcpy(*edited + before, mutant->to, added);
-        strcpy(*edited + before + added, at + length);
-        files[i].text = *edited;
-        files[i].size = strlen(*edited);
-    }
-    files[i] = (gen_embedded){NULL, NULL, 0};
-    return hits == 1;
+enum { OUTPUT_MAX = 1 << 16, PATH_BYTES = 512 };
+
+static char folder[] = "/tmp/nhac-mutants-XXXXXX";
+
+static const char *in_folder(const char *name) {
+    static char paths[4][PATH_BYTES];
+    static int turn;
+    char *path = paths[turn++ % 4];
+    snprintf(path, PATH_BYTES, "%s/%s", folder, name);
+    return path;
 }
 
-/* Whether all runs pass; else what the first one that does not says. */
-static bool survives(const help_kernel *kernel, const verify_truth *truths, int count, err *e) {
-    for (int async = EMU_ASYNC_LATE; async <= EMU_ASYNC_EAGER; async++)
-        for (int i = 0; i < count; i++) {
-            help_run_options options = {.seed = (uint64_t)(i + 1), .async = (emu_async)async, .skip = -1};
-            if (truths[i].test.spec.cached && truths[i].test.spec.sequences > 1)
-                options.skip = 1;
-            if (!help_kernel_run(kernel, &truths[i], &options, NULL, NULL, e))
-                return false;
-        }
+static void write_file(const char *path, const char *text, size_t size) {
+    err e = {0};
+    if (!base_file_write(path, text, size, "test", &e))
+        fail_msg("%s", e.text);
+}
+
+/* A spec of the problem with this op alone, for sm_80. */
+static void write_spec(const gen_problem *problem, nha_op op) {
+    char *text = NULL;
+    size_t size = 0;
+    gen_spec spec = {.target_count = 1, .shape_count = 1, .budget = 10};
+    gen_problem_copy(&spec.problem, problem);
+    spec.ops[op] = true;
+    strcpy(spec.targets[0], "sm_80");
+    spec.shapes[0] = (gen_shape){.op = (int)op, .batch = 1, .tokens = op == NHA_DECODE ? 1 : 64};
+    FILE *stream = open_memstream(&text, &size);
+    assert_non_null(stream);
+    gen_spec_write(stream, &spec);
+    assert_int_equal(fclose(stream), 0);
+    write_file(in_folder("mutant.yaml"), text, size);
+    free(text);
+}
+
+/* The file of the mutant with its edit, alone in the folder of templates. False where `from` does not stand there
+ * exactly once. */
+static bool write_template(const help_mutant *mutant) {
+    const gen_embedded *file = gen_embedded_files;
+    while (file->name && strcmp(file->name, mutant->file) != 0)
+        file++;
+    const char *at = file->name ? strstr(file->text, mutant->from) : NULL;
+    if (!at || strstr(at + 1, mutant->from))
+        return false;
+    size_t before = (size_t)(at - file->text), length = strlen(mutant->from), added = strlen(mutant->to);
+    char *edited = malloc(file->size + added + 1);
+    assert_non_null(edited);
+    memcpy(edited, file->text, before);
+    memcpy(edited + before, mutant->to, added);
+    strcpy(edited + before + added, at + length);
+    char path[PATH_BYTES];
+    snprintf(path, sizeof path, "%s/templates/%s", folder, mutant->file);
+    write_file(path, edited, strlen(edited));
+    free(edited);
     return true;
 }
 
-void help_mutants_run(nha_op op, const gen_problem *problem, const tune_case_spec *cases, int case_count,
-                      const help_mutant *mutants, int count) {
-    jit_nvrtc *nvrtc = help_open_nvrtc();
-    verify_truth truths[CASES_MAX];
-    help_kernel kernel;
-    err e = {0};
+/* Exit status of `nhac build` with the folder's templates; what it said goes to `said`. */
+static int build(char said[OUTPUT_MAX]) {
+    char command[4 * PATH_BYTES];
+    snprintf(command, sizeof command, "NHAC_TEMPLATES=%s/templates \"$NHAC\" build %s/mutant.yaml -o %s/out 2>&1", folder, folder,
+             folder);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    said[fread(said, 1, OUTPUT_MAX - 1, pipe)] = 0;
+    int status = pclose(pipe);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void remove_made(const char *name) {
+    if (base_exists(in_folder(name)))
+        base_remove(in_folder(name), "test", NULL);
+}
+
+/* NULL, or what is wrong with how the mutant was taken. */
+static const char *judge(const help_mutant *mutant, char said[OUTPUT_MAX]) {
+    said[0] = 0;
+    if (!write_template(mutant))
+        return "its text does not stand in the template exactly once";
+    int status = build(said);
+    if (status == 0)
+        return "NOBODY NOTICED";
+    if (status != 1 || strstr(said, "NVRTC"))
+        return "it is refused for another reason";
+    return base_exists(in_folder("out/mutant")) ? "it is refused, but a library is there" : NULL;
+}
+
+void help_mutants_run(nha_op op, const gen_problem *problem, const help_mutant *mutants, int count) {
+    static char said[OUTPUT_MAX];
     int failed = 0;
-    assert_true(case_count <= CASES_MAX);
-    for (int i = 0; i < case_count; i++)
-        assert_true(verify_truth_create(problem, &cases[i], 1, &truths[i], NULL));
-    bool ok = help_kernel_create(nvrtc, gen_embedded_files, problem, op, "sm_80", NULL, &kernel, &e);
-    if (!ok || !survives(&kernel, truths, case_count, &e))
-        err_print(stderr, &e), failed++;
-    if (ok)
-        help_kernel_destroy(&kernel);
-    err_clear(&e);
-    for (int i = 0; i < count; i++) {
-        gen_embedded files[FILES_MAX];
-        char *edited = NULL;
-        const char *verdict = NULL;
-        if (!edit(&mutants[i], files, &edited))
-            verdict = "its text does not stand in the template exactly once";
-        else if (!help_kernel_create(nvrtc, files, problem, op, "sm_80", NULL, &kernel, &e))
-            verdict = "it does not compile";
-        else {
-            if (survives(&kernel, truths, case_count, &e))
-                verdict = "NOBODY NOTICED";
-            else
-                print_message("%s: %s\n", mutants[i].what, e.text);
-            help_kernel_destroy(&kernel);
-        }
-        if (verdict) {
-            print_error("%s: %s\n", mutants[i].what, verdict);
-            err_print(stderr, &e);
-            failed++;
-        }
-        err_clear(&e);
-        free(edited);
+    jit_nvrtc_close(help_open_nvrtc()); /* skips where there is none */
+    assert_non_null(mkdtemp(folder));
+    err e = {0};
+    assert_true(base_mkdirs(in_folder("templates"), "test", &e));
+    write_spec(problem, op);
+    if (build(said) != 0) {
+        print_error("the template as it is: %s\n", said);
+        failed++;
     }
-    for (int i = 0; i < case_count; i++)
-        verify_truth_destroy(&truths[i]);
-    jit_nvrtc_close(nvrtc);
+    remove_made("out");
+    for (int i = 0; i < count; i++) {
+        const char *verdict = judge(&mutants[i], said);
+        const char *why = strstr(said, "error: ");
+        if (verdict)
+            print_error("%s: %s\n%s", mutants[i].what, verdict, said);
+        else
+            print_message("%s: %s", mutants[i].what, why ? why : said);
+        failed += verdict != NULL;
+        remove_made("templates"); /* of this mutant */
+        assert_true(base_mkdirs(in_folder("templates"), "test", &e));
+        remove_made("out");
+    }
+    base_remove(folder, "test", NULL);
+    memcpy(folder + strlen(folder) - 6, "XXXXXX", 6);
     assert_int_equal(failed, 0);
 }

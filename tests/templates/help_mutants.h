@@ -1,4 +1,4 @@
-/* help_mutants.h: templates with one thing wrong, which the emulator or the oracle must notice. */
+/* help_mutants.h: templates with one thing wrong, which `nhac build` must refuse. */
 #ifndef TESTS_TEMPLATES_HELP_MUTANTS_H
 #define TESTS_TEMPLATES_HELP_MUTANTS_H
 
@@ -10,10 +10,9 @@ typedef struct help_mutant {
     const char *from, *to; /* `from` stands in the file exactly once */
 } help_mutant;
 
-/* Builds each mutant for the problem, runs it on the cases, first with cp.async late, then eager, until one run fails.
- * Fails the test where a mutant does not compile or passes all of them, and where the template as it is does not pass.
- */
-void help_mutants_run(nha_op op, const gen_problem *problem, const tune_case_spec *cases, int case_count,
-                      const help_mutant *mutants, int count);
+/* `nhac build` on a spec of the problem with that op alone, for sm_80, with each mutant in turn in the place of its template
+ * (NHAC_TEMPLATES): it must be refused because a result is wrong or the emulator reports something, and leave no library. The
+ * template as it is must be taken. */
+void help_mutants_run(nha_op op, const gen_problem *problem, const help_mutant *mutants, int count);
 
 #endif

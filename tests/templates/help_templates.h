@@ -27,8 +27,10 @@ void help_kernel_destroy(help_kernel *kernel);
 typedef struct help_run_options {
     uint64_t seed; /* of the warps' order, and of the layout: strides, which outputs are asked for */
     emu_async async;
-    int64_t skip;   /* sequence whose cache_index is -1, or -1 */
-    int64_t apart;  /* bytes between the batches of a tensor, beyond what is needed */
+    int64_t skip; /* sequence whose cache_index is -1, or -1 */
+    /* Bytes between batches, tokens and heads of a tensor, beyond what is needed; tokens of the cache's rings, 0: as
+     * many as are needed. With any of them, only what is used is looked at, not all that lies between. */
+    int64_t apart_batch, apart_token, apart_head, ring_tokens;
     bool unchecked; /* bounds alone: for long runs */
 } help_run_options;
 

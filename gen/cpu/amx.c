@@ -1,0 +1,200 @@
+/* amx.c: tile instructions as intrinsics with physical tile numbers, blocks of products, and conversion to bf16.
+ * Physical numbers, not LLVM's tile values: a fixed scheme needs no allocation, and works at every level of code generation. */
+#include "gen/cpu/amx.h"
+
+#include <string.h>
+
+enum { TILE_A = 4, TILE_B = 6, UNROLL_MAX = 8 };
+
+static val intrinsic(ir *b, const char *name, val *args, int count) {
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+    val fn = LLVMGetIntrinsicDeclaration(b->module, id, NULL, 0);
+    return LLVMBuildCall2(b->builder, LLVMGlobalGetValueType(fn), fn, args, (unsigned)count, "");
+}
+
+static val tile_number(ir *b, int tile) {
+    return LLVMConstInt(LLVMInt8TypeInContext(b->context), (unsigned)tile, 0);
+}
+
+static void tile_memory(ir *b, const char *name, int tile, val at, int ld) {
+    intrinsic(b, name, (val[]){tile_number(b, tile), at, ir_int(b, ld)}, 3);
+}
+
+int64_t amx_right_bytes(const amx_right *right) {
+    return (int64_t)right->parts * right->inner * right->columns * AMX_TILE_BYTES;
+}
+
+static void load_left(ir *b, const amx_product *p, val a, const amx_block *at) {
+    for (int r = 0; r < at->mr; r++)
+        tile_memory(b, "llvm.x86.tileloadd64", TILE_A + r, ir_atc(b, a, (int64_t)r * AMX_TILE * p->left.lda), p->left.lda);
+}
+
+static void load_right(ir *b, val t, const amx_block *at) {
+    for (int c = 0; c < at->nr; c++)
+        tile_memory(b, "llvm.x86.tileloadd64", TILE_B + c, ir_atc(b, t, (int64_t)c * AMX_TILE_BYTES), 64);
+}
+
+static void multiply(ir *b, const amx_block *at) {
+    for (int r = 0; r < at->mr; r++)
+        for (int c = 0; c < at->nr; c++) {
+            val args[] = {tile_number(b, r * 2 + c), tile_number(b, TILE_A + r), tile_number(b, TILE_B + c)};
+            intrinsic(b, "llvm.x86.tdpbf16ps", args, 3);
+        }
+}
+
+/* One step of 32 at a (of this row) and t (of this column): low x high, high x high, high x low, so that each product needs one new
+ * operand. */
+static void step(ir *b, const amx_product *p, val a, val t, const amx_block *at) {
+    int64_t part = (int64_t)p->right.inner * p->right.columns * AMX_TILE_BYTES;
+    load_right(b, t, at);
+    for (int low = p->left.parts - 1; low >= 0; low--) {
+        load_left(b, p, ir_atc(b, a, (int64_t)low * p->left.part), at);
+        multiply(b, at);
+    }
+    if (p->right.parts > 1) {
+        load_right(b, ir_atc(b, t, part), at);
+        multiply(b, at);
+    }
+}
+
+void amx_accumulate(ir *b, const amx_product *p, const amx_block *at) {
+    val a = ir_at(b, p->a, ir_mulc(b, at->row, p->left.lda)), right = ir_at(b, p->b, ir_mulc(b, at->column, AMX_TILE_BYTES));
+    int64_t row = (int64_t)p->right.columns * AMX_TILE_BYTES;
+    if (p->right.inner <= UNROLL_MAX) {
+        for (int s = 0; s < p->right.inner; s++)
+            step(b, p, ir_atc(b, a, (int64_t)s * 64), ir_atc(b, right, s * row), at);
+        return;
+    }
+    ir_loop loop;
+    ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, p->right.inner), ir_int(b, 1), NULL, 0);
+    step(b, p, ir_at(b, a, ir_mulc(b, loop.index, 64)), ir_at(b, right, ir_mulc(b, loop.index, row)), at);
+    ir_loop_end(b, &loop, NULL);
+}
+
+void amx_zero(ir *b, const amx_block *at) {
+    for (int r = 0; r < at->mr; r++)
+        for (int c = 0; c < at->nr; c++)
+            intrinsic(b, "llvm.x86.tilezero", (val[]){tile_number(b, r * 2 + c)}, 1);
+}
+
+static void move(ir *b, const char *name, const amx_block *at, val memory, int ld) {
+    for (int r = 0; r < at->mr; r++)
+        for (int c = 0; c < at->nr; c++)
+            tile_memory(b, name, r * 2 + c, ir_atc(b, memory, (int64_t)r * AMX_TILE * ld + c * 64), ld);
+}
+
+void amx_load(ir *b, const amx_block *at, val memory, int ld) {
+    move(b, "llvm.x86.tileloadd64", at, memory, ld);
+}
+
+void amx_store(ir *b, const amx_block *at, val memory, int ld) {
+    move(b, "llvm.x86.tilestored64", at, memory, ld);
+}
+
+static void walk_rows(ir *b, int rows, val column, int nr, void *context, amx_visit visit) {
+    int whole = rows / AMX_BLOCK * AMX_BLOCK;
+    if (whole) {
+        ir_loop loop;
+        ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, whole), ir_int(b, AMX_BLOCK), NULL, 0);
+        visit(b, context, &(amx_block){loop.index, column, 2, nr});
+        ir_loop_end(b, &loop, NULL);
+    }
+    if (rows > whole)
+        visit(b, context, &(amx_block){ir_int(b, whole), column, 1, nr});
+}
+
+void amx_blocks(ir *b, int rows, int columns, void *context, amx_visit visit) {
+    int pairs = columns / 2;
+    if (pairs > 1) {
+        ir_loop loop;
+        ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, 2 * pairs), ir_int(b, 2), NULL, 0);
+        walk_rows(b, rows, loop.index, 2, context, visit);
+        ir_loop_end(b, &loop, NULL);
+    } else if (pairs == 1) {
+        walk_rows(b, rows, ir_int(b, 0), 2, context, visit);
+    }
+    if (columns % 2)
+        walk_rows(b, rows, ir_int(b, columns - 1), 1, context, visit);
+}
+
+void amx_configure(ir *b) {
+    /* palette 1; bytes a row of tile i at 16 + 2 i; rows at 48 + i. Intel SDM, LDTILECFG. */
+    val byte[64];
+    for (int i = 0; i < 64; i++) {
+        int v = i == 0 ? 1 : i >= 16 && i < 32 && i % 2 == 0 ? 64 : i >= 48 && i < 56 ? AMX_TILE : 0;
+        byte[i] = tile_number(b, v);
+    }
+    val global = LLVMGetNamedGlobal(b->module, "tile_configuration");
+    if (!global) {
+        val init = LLVMConstArray(LLVMInt8TypeInContext(b->context), byte, 64);
+        global = LLVMAddGlobal(b->module, LLVMTypeOf(init), "tile_configuration");
+        LLVMSetInitializer(global, init);
+        LLVMSetGlobalConstant(global, 1);
+        LLVMSetLinkage(global, LLVMPrivateLinkage);
+        LLVMSetAlignment(global, 64);
+    }
+    intrinsic(b, "llvm.x86.ldtilecfg", &global, 1);
+}
+
+void amx_release(ir *b) {
+    intrinsic(b, "llvm.x86.tilerelease", NULL, 0);
+}
+
+/* ---- conversion ---- */
+
+/* x, then y, rounded: <32 x i16> */
+static val rounded(ir *b, val x, val y) {
+    val packed = intrinsic(b, "llvm.x86.avx512bf16.cvtne2ps2bf16.512", (val[]){y, x}, 2);
+    return ir_bitcast(b, packed, LLVMVectorType(b->i16, 32));
+}
+
+static val interleaved(ir *b, val words) {
+    int mask[32];
+    for (int i = 0; i < 32; i++)
+        mask[i] = i / 2 + i % 2 * 16;
+    return ir_bitcast(b, ir_shuffle(b, words, NULL, mask, 32), b->vi);
+}
+
+val amx_pairs(ir *b, val x, val y) {
+    return interleaved(b, rounded(b, x, y));
+}
+
+val amx_row(ir *b, val x, val y) {
+    return ir_bitcast(b, rounded(b, x, y), b->vi);
+}
+
+/* The upper sixteen bits of x: its bits, and x without them. */
+static val upper(ir *b, val x, val *rest) {
+    val bits = ir_and(b, ir_bitcast(b, x, b->vi), ir_vint(b, (int32_t)0xffff0000));
+    *rest = ir_fsub(b, x, ir_bitcast(b, bits, b->vf));
+    return bits;
+}
+
+void amx_pairs_split(ir *b, val x, val y, val *high, val *low) {
+    val x_rest, y_rest, x_bits = upper(b, x, &x_rest), y_bits = upper(b, y, &y_rest);
+    *high = LLVMBuildOr(b->builder, LLVMBuildLShr(b->builder, x_bits, ir_vint(b, 16), ""), y_bits, "");
+    *low = amx_pairs(b, x_rest, y_rest);
+}
+
+void amx_row_split(ir *b, val x, val y, val *high, val *low) {
+    val x_rest, y_rest, x_bits = upper(b, x, &x_rest), y_bits = upper(b, y, &y_rest);
+    int odd[32];
+    for (int i = 0; i < 32; i++)
+        odd[i] = 2 * i + 1;
+    LLVMTypeRef words = LLVMVectorType(b->i16, 32);
+    *high = ir_bitcast(b, ir_shuffle(b, ir_bitcast(b, x_bits, words), ir_bitcast(b, y_bits, words), odd, 32), b->vi);
+    *low = amx_row(b, x_rest, y_rest);
+}
+
+static val rounded_half(ir *b, val x) {
+    val packed = intrinsic(b, "llvm.x86.avx512bf16.cvtneps2bf16.512", &x, 1);
+    return ir_bitcast(b, packed, LLVMVectorType(b->i16, 16));
+}
+
+val amx_half_row(ir *b, val x, val *low) {
+    if (!low)
+        return rounded_half(b, x);
+    val rest, bits = upper(b, x, &rest);
+    *low = rounded_half(b, rest);
+    return LLVMBuildTrunc(b->builder, LLVMBuildLShr(b->builder, bits, ir_vint(b, 16), ""), LLVMVectorType(b->i16, 16), "");
+}

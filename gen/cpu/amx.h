@@ -1,0 +1,71 @@
+/* amx.h: products on AMX tiles. C[rows][columns] fp32 = sum of A B over terms, A row-major bf16, B in tiles of pairs (VNNI), with the
+ * physical tiles in a fixed scheme: 0-3 a block of 2 x 2 accumulators, 4-5 rows of A, 6-7 columns of B. */
+#ifndef GEN_CPU_AMX_H
+#define GEN_CPU_AMX_H
+
+#include "gen/cpu/ir.h"
+
+enum {
+    AMX_TILE = 16,        /* rows of a tile; fp32 columns of an accumulator */
+    AMX_INNER = 32,       /* bf16 a row of a tile: a step of the inner dimension */
+    AMX_TILE_BYTES = 1024,
+    AMX_BLOCK = 32        /* rows and columns of 2 x 2 accumulators */
+};
+
+/* Left operand: element (row, i) of part p is bf16 number i at at + row * lda + p * part. Rows: a multiple of AMX_TILE. */
+typedef struct amx_left {
+    int64_t at; /* byte offset in scratch */
+    int lda;    /* bytes */
+    int parts;  /* the value is the sum of 1 or 2 bf16 */
+    int part;   /* bytes */
+} amx_left;
+
+/* Right operand [inner * 32][columns * 16]: tile (s, c) of part p at at + ((p * inner + s) * columns + c) * 1024, its row r holds the
+ * pairs (b[32 s + 2 r][j], b[32 s + 2 r + 1][j]), j = 16 c .. 16 c + 15. */
+typedef struct amx_right {
+    int64_t at; /* byte offset in scratch, or from a base of its own */
+    int inner, columns, parts;
+} amx_right;
+int64_t amx_right_bytes(const amx_right *right);
+
+/* A times B, but for low part times low part. */
+typedef struct amx_product {
+    val a; /* part 0: row 0, inner 0 */
+    amx_left left;
+    val b; /* part 0: tile (0, 0) */
+    amx_right right;
+} amx_product;
+
+/* A block of accumulators: mr x nr tiles, each 1 or 2, from row and column of tiles (i64) on. */
+typedef struct amx_block {
+    val row, column;
+    int mr, nr;
+} amx_block;
+/* Accumulators += A B */
+void amx_accumulate(ir *b, const amx_product *p, const amx_block *at);
+void amx_zero(ir *b, const amx_block *at);
+/* Accumulators from and to fp32 memory: `memory` is (row, column) itself, ld in bytes. */
+void amx_load(ir *b, const amx_block *at, val memory, int ld);
+void amx_store(ir *b, const amx_block *at, val memory, int ld);
+
+/* Calls `visit` for the blocks of rows (a multiple of 16) x columns (of tiles), rows inside. */
+typedef void (*amx_visit)(ir *b, void *context, const amx_block *at);
+void amx_blocks(ir *b, int rows, int columns, void *context, amx_visit visit);
+
+/* All tiles 16 rows of 64 bytes; and none configured, which keeps context switches cheap. */
+void amx_configure(ir *b);
+void amx_release(ir *b);
+
+/* ---- fp32 vectors of 16 to bf16, to nearest even; 64 bytes as <16 x i32> ---- */
+
+/* (x0, y0, x1, y1, ...): a row of a right tile. */
+val amx_pairs(ir *b, val x, val y);
+/* x, then y: 32 elements of a row of a left operand. */
+val amx_row(ir *b, val x, val y);
+/* The same in two parts whose sum is exact to 2^-16: high is truncated, low is what is left, rounded. */
+void amx_pairs_split(ir *b, val x, val y, val *high, val *low);
+void amx_row_split(ir *b, val x, val y, val *high, val *low);
+/* 16 elements, 32 bytes, as <16 x i16>. low may be NULL: one part, rounded. */
+val amx_half_row(ir *b, val x, val *low);
+
+#endif

@@ -1,0 +1,186 @@
+/* prefill_amx.c: the products of prefill on AMX tiles: scores of slots and window, reads, updates of the memory.
+ * Operands are made by prefill_pack.c; sums are fp32, the memory is updated in fp32 outside the tiles. */
+#include "gen/cpu/prefill.h"
+#include "gen/cpu/tile.h"
+
+/* ---- C[rows][columns] = A B, stored to a buffer ---- */
+
+typedef struct stored_product {
+    amx_product product;
+    val to; /* row 0, column 0 */
+    int ld; /* bytes */
+} stored_product;
+
+static void store_block(ir *b, void *context, const amx_block *at) {
+    const stored_product *p = context;
+    amx_zero(b, at);
+    amx_accumulate(b, &p->product, at);
+    amx_store(b, at, ir_at(b, ir_at(b, p->to, ir_mulc(b, at->row, p->ld)), ir_mulc(b, at->column, 64)), p->ld);
+}
+
+void amx_multiply(kernel *k, const amx_left *left, val left_at, const amx_right *right, val right_at, val to, int ld) {
+    stored_product p = {{left_at, *left, right_at, *right}, to, ld * 4};
+    amx_blocks(&k->b, k->chunk_rows, right->columns, &p, store_block);
+}
+
+/* Queries of the chunk that begins with token `from`. */
+static val chunk_of(kernel *k, val f, const amx_left *left, val from) {
+    return ir_at(&k->b, ir_atc(&k->b, f, left->at), ir_mulc(&k->b, from, (int64_t)k->G * left->lda));
+}
+
+/* score_slots(scratch, from): scores[r][m] = q_r . h_m and within[r][j] = q_r . k_j */
+void emit_amx_score_slots(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    x->score_slots = phase_begin(k, "score_slots", "pi", (const char *const[]){"scratch", "from"});
+    val f = ir_param(b, 0), q = chunk_of(k, f, &k->left_slots, ir_param(b, 1));
+    amx_multiply(k, &k->left_slots, q, &k->right_hk, ir_atc(b, f, k->right_hk.at), frame_at(k, f, k->scores, NULL, 0), k->scores.ld);
+    amx_multiply(k, &k->left_slots, q, &k->right_keys, ir_atc(b, f, k->right_keys.at), frame_at(k, f, k->within, NULL, 0),
+             k->within.ld);
+    phase_end(k);
+}
+
+/* score_window(scratch, count, from): scores[r][j] = rot(q_r) . rot(k_j) over the listed panels */
+val emit_amx_score_window(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    val fn = phase_begin(k, "score_window", "pii", (const char *const[]){"scratch", "count", "from"});
+    val f = ir_param(b, 0), q = chunk_of(k, f, &k->left_window, ir_param(b, 2));
+    ir_loop panels;
+    ir_loop_begin(b, &panels, ir_int(b, 0), ir_param(b, 1), ir_int(b, 1), NULL, 0);
+    val keys = ir_atc(b, listed_panel(k, f, panels.index), k->panel_keys.at);
+    val to = ir_at(b, frame_at(k, f, k->scores, NULL, k->mp), ir_mulc(b, panels.index, k->block * 4));
+    amx_multiply(k, &k->left_window, q, &k->panel_keys, keys, to, k->scores.ld);
+    ir_loop_end(b, &panels, NULL);
+    phase_end(k);
+    return fn;
+}
+
+/* ---- reads ---- */
+
+typedef struct read_product {
+    kernel *k;
+    val f, count;
+    bool first;
+} read_product;
+
+static void read_block(ir *b, void *context, const amx_block *at) {
+    read_product *c = context;
+    kernel *k = c->k;
+    val out = ir_at(b, frame_at(k, c->f, k->out, at->row, 0), ir_mulc(b, at->column, 64));
+    if (c->first)
+        amx_zero(b, at);
+    else
+        amx_load(b, at, out, k->out.ld * 4);
+    if (c->first && k->M) {
+        val p = ir_atc(b, c->f, k->left_read.at), hv = ir_atc(b, c->f, k->right_hv.at);
+        amx_accumulate(b, &(amx_product){p, k->left_read, hv, k->right_hv}, at);
+        val within = ir_atc(b, p, k->read_within), values = ir_atc(b, c->f, k->right_values.at);
+        amx_accumulate(b, &(amx_product){within, k->left_read, values, k->right_values}, at);
+    }
+    if (k->W) {
+        ir_loop panels;
+        ir_loop_begin(b, &panels, ir_int(b, 0), c->count, ir_int(b, 1), NULL, 0);
+        val values = ir_atc(b, listed_panel(k, c->f, panels.index), k->panel_values.at);
+        val left = ir_at(b, ir_atc(b, c->f, k->left_read.at + k->read_window), ir_mulc(b, panels.index, k->block * 2));
+        amx_accumulate(b, &(amx_product){left, k->left_read, values, k->panel_values}, at);
+        ir_loop_end(b, &panels, NULL);
+    }
+    amx_store(b, at, out, k->out.ld * 4);
+}
+
+/* out_r *= row_fix_r: what earlier steps of an online softmax left */
+static void rescale(kernel *k, val f) {
+    ir *b = &k->b;
+    ir_loop rows;
+    ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, k->chunk_rows), ir_int(b, 1), NULL, 0);
+    val fix = ir_splat(b, ir_load_f32(b, ir_at(b, frame_at(k, f, k->row_fix, NULL, 0), ir_mulc(b, rows.index, 4))));
+    for (int v = 0; v < k->vv; v++) {
+        val at = frame_at(k, f, k->out, rows.index, v * b->vl);
+        ir_store_v(b, ir_fmul(b, fix, ir_load_v(b, at)), at);
+    }
+    ir_loop_end(b, &rows, NULL);
+}
+
+/* read_*(scratch, count, from): adds to `out` what slots (first step) and the listed panels give */
+val emit_amx_read_step(prefill *x, bool first) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    val fn = phase_begin(k, first ? "read_first" : "read_next", "pii", (const char *const[]){"scratch", "count", "from"});
+    read_product c = {.k = k, .f = ir_param(b, 0), .count = ir_param(b, 1), .first = first};
+    if (!first)
+        rescale(k, c.f);
+    amx_blocks(b, k->chunk_rows, k->panel_values.columns, &c, read_block);
+    phase_end(k);
+    return fn;
+}
+
+/* ---- h' = keep*h + (scaled*h + sum_j w_j x_j), and its copy in bf16 ---- */
+
+typedef struct update_product {
+    kernel *k;
+    val f;
+    amx_product product;
+    buffer memory;
+    amx_right right;
+    int rows; /* even */
+    bool values; /* slots are rows, else lanes */
+} update_product;
+
+/* slot: byte offset into keep and scaled */
+static val updated(const update_product *p, val slot, val sum, val at) {
+    ir *b = &p->k->b;
+    val keep = ir_at(b, frame_at(p->k, p->f, p->k->keep, NULL, 0), slot);
+    val scaled = ir_at(b, frame_at(p->k, p->f, p->k->scaled, NULL, 0), slot);
+    keep = p->values ? ir_splat(b, ir_load_f32(b, keep)) : ir_load_v(b, keep);
+    scaled = p->values ? ir_splat(b, ir_load_f32(b, scaled)) : ir_load_v(b, scaled);
+    val h = ir_load_v(b, at);
+    return ir_fma(b, keep, h, ir_fma(b, scaled, h, sum));
+}
+
+static void update_block(ir *b, void *context, const amx_block *block) {
+    update_product *p = context;
+    kernel *k = p->k;
+    val row = block->row, column = block->column;
+    amx_zero(b, block);
+    amx_accumulate(b, &p->product, block);
+    amx_store(b, block, frame_at(k, p->f, k->tile_out, NULL, 0), AMX_BLOCK * 4);
+    val count = ir_min(b, ir_sub(b, ir_int(b, p->rows), row), ir_int(b, AMX_BLOCK));
+    ir_loop pairs;
+    ir_loop_begin(b, &pairs, ir_int(b, 0), count, ir_int(b, 2), NULL, 0);
+    val r = ir_add(b, row, pairs.index), pair = LLVMBuildLShr(b->builder, r, ir_int(b, 1), "");
+    for (int c = 0; c < block->nr; c++) {
+        val h[2], tile = ir_addc(b, column, c), lanes = ir_mulc(b, tile, 64);
+        for (int i = 0; i < 2; i++) {
+            val at = ir_at(b, frame_at(k, p->f, p->memory, ir_addc(b, r, i), 0), lanes);
+            val sum = ir_load_v(b, frame_at(k, p->f, k->tile_out, ir_addc(b, pairs.index, i), c * AMX_TILE));
+            val slot = p->values ? ir_mulc(b, ir_addc(b, r, i), 4) : lanes;
+            h[i] = updated(p, slot, sum, at);
+            ir_store_v(b, h[i], at);
+        }
+        pack_pair(b, &p->right, ir_atc(b, p->f, p->right.at), pair, tile, h[0], h[1]);
+    }
+    ir_loop_end(b, &pairs, NULL);
+}
+
+static val emit_update_of(kernel *k, bool values) {
+    ir *b = &k->b;
+    val fn = phase_begin(k, values ? "update_values" : "update_keys", "p", (const char *const[]){"scratch"});
+    val f = ir_param(b, 0);
+    update_product p = {.k = k, .f = f, .values = values};
+    const amx_left *left = values ? &k->left_weights : &k->left_keys;
+    const amx_right *right = values ? &k->right_values : &k->right_weights;
+    p.product = (amx_product){ir_atc(b, f, left->at), *left, ir_atc(b, f, right->at), *right};
+    p.memory = values ? k->memory_v : k->memory_k;
+    p.right = values ? k->right_hv : k->right_hk;
+    p.rows = values ? k->M + k->M % 2 : k->K;
+    amx_blocks(b, (p.rows + AMX_BLOCK - 1) / AMX_BLOCK * AMX_BLOCK, right->columns, &p, update_block);
+    phase_end(k);
+    return fn;
+}
+
+/* update_keys(scratch), update_values(scratch) */
+void emit_amx_update(prefill *x) {
+    x->update_keys = emit_update_of(x->k, false);
+    x->update_values = emit_update_of(x->k, true);
+}

@@ -1,0 +1,308 @@
+/* prefill_decay.c: on AMX, what the tokens of a block give one another through the slots. In the chunk of 16 tokens from f on, with
+ * P_i = prod_{f<=l<=i} e_l, row i sees of token j of the block
+ *     j < f:   u_j P_i,  u_j = s_j prod_{j<l<f} e_l      both factors are in [0,1]: a product of the chunk
+ *     j >= f:  s_j P_i / P_j                             the same, as long as no slot's P falls below 2^-90 within 16 tokens;
+ *                                                        else one by one, each factor in [0,1], as in prefill_slots.c
+ * Between chunks pairs and pairs_t hold u_j, and zero for tokens to come. decay_scores comes first, then decay_reads. */
+#include "gen/cpu/prefill.h"
+#include "gen/cpu/tile.h"
+
+enum { TOKENS = 2, HEADS = 4, VECTORS = 2 }; /* sums of a group; beside them a weight and decays of each vector, and a broadcast */
+
+static val at_slot(kernel *k, val f, buffer buf, val row, int vector) {
+    return frame_at(k, f, buf, row, vector * k->b.vl);
+}
+
+/* ---- scores_i[m] = P_i (E_f scores_i + earlier_i) + sum_{f<=j<=i} within_ij w_ij ---- */
+
+/* Adds token j to the sums of tokens t >= first - 1. w: its weights at token first - 1, or, if first is 0, before the first token; on return
+ * after the last. within: column j of the first token's row. */
+static void score_step(kernel *k, val *acc, val *w, const val *e, int first, int heads, int nv, val within) {
+    ir *b = &k->b;
+    for (int t = first ? first - 1 : 0; t < TOKENS; t++) {
+        for (int v = 0; v < nv && t >= first; v++)
+            w[v] = ir_fmul(b, w[v], e[t * nv + v]);
+        for (int g = 0; g < heads; g++) {
+            val a = ir_splat(b, ir_load_f32(b, ir_atc(b, within, (int64_t)(t * k->G + g) * k->within.ld * 4)));
+            for (int v = 0; v < nv; v++) {
+                val *sum = &acc[(t * heads + g) * nv + v];
+                *sum = ir_fma(b, a, w[v], *sum);
+            }
+        }
+    }
+}
+
+/* Heads `row` .. row + heads of each of TOKENS tokens from i on, and `nv` vectors of slots from `v0` on. Weights go through registers
+ * from token to token; the last group of heads stores them. */
+static void score_group(kernel *k, val f, val from, val i, val row, int heads, int v0, int nv, bool store) {
+    ir *b = &k->b;
+    val acc[TOKENS * HEADS * VECTORS], e[TOKENS * VECTORS], within = frame_at(k, f, k->within, row, 0);
+    for (int n = 0; n < TOKENS * heads * nv; n++)
+        acc[n] = ir_zero(b);
+    for (int n = 0; n < TOKENS * nv; n++)
+        e[n] = ir_load_v(b, ir_atc(b, at_slot(k, f, k->e, i, v0 + n % nv), (int64_t)(n / nv) * k->e.ld * 4));
+    ir_loop tokens;
+    ir_loop_begin(b, &tokens, from, i, ir_int(b, 1), acc, TOKENS * heads * nv);
+    val w[VECTORS], pairs = at_slot(k, f, k->pairs, tokens.index, v0);
+    for (int v = 0; v < nv; v++)
+        w[v] = ir_load_v(b, ir_atc(b, pairs, v * b->vl * 4));
+    score_step(k, acc, w, e, 0, heads, nv, ir_at(b, within, ir_mulc(b, tokens.index, 4)));
+    for (int v = 0; v < nv && store; v++)
+        ir_store_v(b, w[v], ir_atc(b, pairs, v * b->vl * 4));
+    ir_loop_end(b, &tokens, acc);
+    for (int own = 0; own < TOKENS; own++) { /* tokens i, i + 1, ... themselves */
+        pairs = at_slot(k, f, k->pairs, ir_addc(b, i, own), v0);
+        for (int v = 0; v < nv; v++)
+            w[v] = ir_load_v(b, ir_atc(b, at_slot(k, f, k->s, i, v0 + v), (int64_t)own * k->s.ld * 4));
+        score_step(k, acc, w, e, own + 1, heads, nv, ir_at(b, within, ir_mulc(b, ir_addc(b, i, own), 4)));
+        for (int v = 0; v < nv && store; v++)
+            ir_store_v(b, w[v], ir_atc(b, pairs, v * b->vl * 4));
+    }
+    for (int v = 0; v < nv; v++) {
+        val start = ir_load_v(b, at_slot(k, f, k->decay, ir_addc(b, from, -1), v0 + v));
+        for (int t = 0; t < TOKENS; t++) {
+            val decay = ir_load_v(b, ir_atc(b, at_slot(k, f, k->decay_chunk, i, v0 + v), (int64_t)t * k->decay_chunk.ld * 4));
+            for (int g = 0; g < heads; g++) {
+                int64_t r = t * k->G + g;
+                val at = ir_atc(b, at_slot(k, f, k->scores, row, v0 + v), r * k->scores.ld * 4);
+                val early = ir_atc(b, at_slot(k, f, k->earlier, row, v0 + v), r * k->earlier.ld * 4);
+                val h = ir_fma(b, start, ir_load_v(b, at), ir_load_v(b, early));
+                ir_store_v(b, ir_fma(b, decay, h, acc[(t * heads + g) * nv + v]), at);
+            }
+        }
+    }
+}
+
+/* Whether all P of the chunk are far from underflow. */
+static val mild(kernel *k, val f, val from) {
+    ir *b = &k->b;
+    val least = ir_vfloat(b, 1), last = ir_addc(b, from, k->chunk - 1);
+    for (int v = 0; v < k->mv; v++)
+        least = ir_fmin(b, ir_load_v(b, at_slot(k, f, k->decay_chunk, last, v)), least);
+    return LLVMBuildNot(b->builder, ir_flt(b, ir_reduce(b, least, ir_fmin), ir_float(b, 0x1p-90)), "");
+}
+
+/* A row of within: what stands for tokens of the chunk past its own, i, becomes zero. */
+static void mask_row(kernel *k, val f, val from, val row, val i) {
+    ir *b = &k->b;
+    val at = ir_at(b, frame_at(k, f, k->within, row, 0), ir_mulc(b, from, 4));
+    val lane = LLVMBuildTrunc(b->builder, ir_sub(b, i, from), b->i32, "");
+    ir_store_v(b, ir_select(b, ir_cmp(b, ">", b->lanes, ir_splat(b, lane)), ir_zero(b), ir_load_v(b, at)), at);
+}
+
+/* Rows of within as a left operand at `to`, without tokens to come. */
+static void pack_within(kernel *k, val f, val from, const amx_left *left, int column) {
+    ir *b = &k->b;
+    ir_loop tokens, heads;
+    ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->chunk), ir_int(b, 1), NULL, 0);
+    ir_loop_begin(b, &heads, ir_int(b, 0), ir_int(b, k->G), ir_int(b, 1), NULL, 0);
+    val row = ir_add(b, ir_mulc(b, tokens.index, k->G), heads.index);
+    mask_row(k, f, from, row, ir_add(b, from, tokens.index));
+    pack_row(b, left, k->block, frame_at(k, f, k->within, row, 0), ir_atc(b, left_row(k, f, left, row), column));
+    ir_loop_end(b, &heads, NULL);
+    ir_loop_end(b, &tokens, NULL);
+}
+
+/* earlier = within u, over what pairs holds */
+static void score_earlier(kernel *k, val f, val from) {
+    ir *b = &k->b;
+    pack_rows(b, &k->right_weights, ir_atc(b, f, k->right_weights.at), frame_at(k, f, k->pairs, NULL, 0), k->mp, k->block);
+    pack_within(k, f, from, &k->left_within, 0);
+    amx_multiply(k, &k->left_within, ir_atc(b, f, k->left_within.at), &k->right_weights, ir_atc(b, f, k->right_weights.at),
+                 frame_at(k, f, k->earlier, NULL, 0), k->earlier.ld);
+}
+
+/* pairs[j] = s_j / P_j for the chunk's tokens */
+static void divide_pairs(kernel *k, val f, val from) {
+    ir *b = &k->b;
+    ir_loop tokens;
+    ir_loop_begin(b, &tokens, from, ir_addc(b, from, k->chunk), ir_int(b, 1), NULL, 0);
+    for (int v = 0; v < k->mv; v++) {
+        val s = ir_load_v(b, at_slot(k, f, k->s, tokens.index, v)), p = ir_load_v(b, at_slot(k, f, k->decay_chunk, tokens.index, v));
+        ir_store_v(b, ir_fmul(b, s, ir_inverse(b, p)), at_slot(k, f, k->pairs, tokens.index, v));
+    }
+    ir_loop_end(b, &tokens, NULL);
+}
+
+/* scores_i[m] = P_i (E_f scores_i + earlier_i) */
+static void add_earlier(kernel *k, val f, val from) {
+    ir *b = &k->b;
+    ir_loop tokens, heads, slots;
+    ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->chunk), ir_int(b, 1), NULL, 0);
+    ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->mv * b->vl * 4), ir_int(b, b->vl * 4), NULL, 0);
+    val start = ir_load_v(b, ir_at(b, frame_at(k, f, k->decay, ir_addc(b, from, -1), 0), slots.index));
+    val decay = ir_load_v(b, ir_at(b, frame_at(k, f, k->decay_chunk, ir_add(b, from, tokens.index), 0), slots.index));
+    val first = ir_mulc(b, tokens.index, k->G);
+    int together = k->G % 4 == 0 ? 4 : k->G % 2 == 0 ? 2 : 1;
+    ir_loop_begin(b, &heads, first, ir_addc(b, first, k->G), ir_int(b, together), NULL, 0);
+    for (int g = 0; g < together; g++) {
+        val row = ir_addc(b, heads.index, g), at = ir_at(b, frame_at(k, f, k->scores, row, 0), slots.index);
+        val early = ir_load_v(b, ir_at(b, frame_at(k, f, k->earlier, row, 0), slots.index));
+        ir_store_v(b, ir_fmul(b, decay, ir_fma(b, start, ir_load_v(b, at), early)), at);
+    }
+    ir_loop_end(b, &heads, NULL);
+    ir_loop_end(b, &slots, NULL);
+    ir_loop_end(b, &tokens, NULL);
+}
+
+/* pairs of tokens up to `to`, on to the end of the chunk */
+static void advance_pairs(kernel *k, val f, val from, val to) {
+    ir *b = &k->b;
+    val last = ir_addc(b, from, k->chunk - 1);
+    for (int v0 = 0; v0 < k->mv; v0 += VECTORS) {
+        int nv = k->mv - v0 < VECTORS ? k->mv - v0 : VECTORS;
+        val e[VECTORS];
+        ir_loop tokens;
+        for (int v = 0; v < nv; v++)
+            e[v] = ir_load_v(b, at_slot(k, f, k->decay_chunk, last, v0 + v));
+        ir_loop_begin(b, &tokens, ir_int(b, 0), to, ir_int(b, 1), NULL, 0);
+        for (int v = 0; v < nv; v++) {
+            val at = at_slot(k, f, k->pairs, tokens.index, v0 + v);
+            ir_store_v(b, ir_fmul(b, ir_load_v(b, at), e[v]), at);
+        }
+        ir_loop_end(b, &tokens, NULL);
+    }
+}
+
+/* decay_scores(scratch, from) */
+void emit_amx_decay_scores(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    x->decay_scores = phase_begin(k, "decay_scores", "pi", (const char *const[]){"scratch", "from"});
+    val f = ir_param(b, 0), from = ir_param(b, 1);
+    ir_if start, product, earlier;
+    ir_if_begin(b, &start, ir_cmp(b, "==", from, ir_int(b, 0)));
+    tile_zero(b, frame_at(k, f, k->pairs, NULL, 0), (int64_t)k->block * k->mp);
+    ir_if_end(b, &start);
+    ir_if_begin(b, &product, mild(k, f, from));
+    divide_pairs(k, f, from);
+    score_earlier(k, f, from);
+    add_earlier(k, f, from); /* pairs stay as they are: decay_reads takes them */
+    ir_if_else(b, &product);
+    ir_if_begin(b, &earlier, ir_cmp(b, ">", from, ir_int(b, 0)));
+    score_earlier(k, f, from);
+    ir_if_else(b, &earlier);
+    tile_zero(b, frame_at(k, f, k->earlier, NULL, 0), (int64_t)k->chunk_rows * k->mp);
+    ir_if_end(b, &earlier);
+    ir_loop loop;
+    ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->chunk), ir_int(b, TOKENS), NULL, 0);
+    val token = ir_add(b, from, loop.index), row = ir_mulc(b, loop.index, k->G);
+    for (int v = 0; v < k->mv; v += VECTORS)
+        for (int g = 0; g < k->G; g += HEADS)
+            score_group(k, f, from, token, ir_addc(b, row, g), k->G - g < HEADS ? k->G - g : HEADS, v,
+                        k->mv - v < VECTORS ? k->mv - v : VECTORS, g + HEADS >= k->G);
+    ir_loop_end(b, &loop, NULL);
+    advance_pairs(k, f, from, from);
+    ir_if_end(b, &product);
+    phase_end(k);
+}
+
+/* ---- p.weights: within[i,g][j] = sum_m p[i,g][m] w_ij[m], lanes are the tokens j ---- */
+
+enum { READ_HEADS = 8, READ_SUMS = 16 };
+
+/* Heads `row` .. row + heads of each of `tokens` tokens from i on. Weights go through registers from token to token; the last group of
+ * heads stores them. */
+static void read_group(kernel *k, val f, val from, val i, val row, int heads, int tokens, bool store) {
+    ir *b = &k->b;
+    val acc[READ_SUMS], one[READ_SUMS], lanes = ir_mulc(b, from, 4);
+    for (int n = 0; n < heads * tokens; n++)
+        acc[n] = ir_zero(b);
+    for (int t = 0; t < tokens; t++) {
+        val lane = LLVMBuildTrunc(b->builder, ir_addc(b, ir_sub(b, i, from), t), b->i32, "");
+        one[t] = ir_select(b, ir_cmp(b, "==", b->lanes, ir_splat(b, lane)), ir_vfloat(b, 1), ir_zero(b));
+    }
+    val e = frame_at(k, f, k->e, i, 0), s = frame_at(k, f, k->s, i, 0), p = frame_at(k, f, k->scores, row, 0);
+    val pairs = ir_at(b, frame_at(k, f, k->pairs_t, NULL, 0), lanes);
+    ir_loop slots;
+    ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->M), ir_int(b, 1), acc, heads * tokens);
+    val column = ir_mulc(b, slots.index, 4), at = ir_at(b, pairs, ir_mulc(b, slots.index, (int64_t)k->pairs_t.ld * 4));
+    val w = ir_load_v(b, at), e_at = ir_at(b, e, column), s_at = ir_at(b, s, column), p_at = ir_at(b, p, column);
+    for (int t = 0; t < tokens; t++) { /* lane i + t is zero until then */
+        val e_t = ir_splat(b, ir_load_f32(b, ir_atc(b, e_at, (int64_t)t * k->e.ld * 4)));
+        val s_t = ir_splat(b, ir_load_f32(b, ir_atc(b, s_at, (int64_t)t * k->s.ld * 4)));
+        w = ir_fma(b, one[t], s_t, ir_fmul(b, w, e_t));
+        for (int g = 0; g < heads; g++) {
+            val p_g = ir_load_f32(b, ir_atc(b, p_at, (int64_t)(t * k->G + g) * k->scores.ld * 4));
+            acc[t * heads + g] = ir_fma(b, w, ir_splat(b, p_g), acc[t * heads + g]);
+        }
+    }
+    if (store)
+        ir_store_v(b, w, at);
+    ir_loop_end(b, &slots, acc);
+    val to = ir_at(b, frame_at(k, f, k->within, row, 0), lanes);
+    for (int t = 0; t < tokens; t++)
+        for (int g = 0; g < heads; g++)
+            ir_store_v(b, acc[t * heads + g], ir_atc(b, to, (int64_t)(t * k->G + g) * k->within.ld * 4));
+}
+
+/* pairs_t[m][j] = s_j / P_j for the chunk's tokens, as pairs has them */
+static void transpose_pairs(kernel *k, val f, val from) {
+    ir *b = &k->b;
+    ir_loop slots;
+    ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->mv * b->vl), ir_int(b, b->vl), NULL, 0);
+    val r[IR_VECTOR_MAX], at = ir_at(b, frame_at(k, f, k->pairs, from, 0), ir_mulc(b, slots.index, 4));
+    for (int i = 0; i < AMX_TILE; i++)
+        r[i] = ir_load_v(b, ir_atc(b, at, (int64_t)i * k->pairs.ld * 4));
+    tile_transpose(b, r);
+    for (int i = 0; i < AMX_TILE; i++) /* rows past M: room behind pairs_t */
+        ir_store_v(b, r[i], ir_at(b, frame_at(k, f, k->pairs_t, ir_addc(b, slots.index, i), 0), ir_mulc(b, from, 4)));
+    ir_loop_end(b, &slots, NULL);
+}
+
+/* within = (p P) u, over what pairs_t holds */
+static void read_earlier(kernel *k, val f) {
+    ir *b = &k->b;
+    val right = ir_atc(b, f, k->right_pairs_t.at);
+    pack_rows(b, &k->right_pairs_t, right, frame_at(k, f, k->pairs_t, NULL, 0), k->block, k->M + k->M % 2);
+    amx_multiply(k, &k->left_earlier, ir_atc(b, f, k->left_earlier.at), &k->right_pairs_t, right,
+                 frame_at(k, f, k->within, NULL, 0), k->within.ld);
+}
+
+/* As advance_pairs. */
+static void advance_pairs_t(kernel *k, val f, val from, val to) {
+    ir *b = &k->b;
+    ir_loop slots, lanes;
+    ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->M), ir_int(b, 1), NULL, 0);
+    val e = ir_at(b, frame_at(k, f, k->decay_chunk, ir_addc(b, from, k->chunk - 1), 0), ir_mulc(b, slots.index, 4));
+    e = ir_splat(b, ir_load_f32(b, e));
+    ir_loop_begin(b, &lanes, ir_int(b, 0), ir_mulc(b, to, 4), ir_int(b, b->vl * 4), NULL, 0);
+    val at = ir_at(b, frame_at(k, f, k->pairs_t, slots.index, 0), lanes.index);
+    ir_store_v(b, ir_fmul(b, ir_load_v(b, at), e), at);
+    ir_loop_end(b, &lanes, NULL);
+    ir_loop_end(b, &slots, NULL);
+}
+
+/* decay_reads(scratch, from): the second part of left_read */
+void emit_amx_decay_reads(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    x->decay_reads = phase_begin(k, "decay_reads", "pi", (const char *const[]){"scratch", "from"});
+    val f = ir_param(b, 0), from = ir_param(b, 1);
+    ir_if start, product, earlier;
+    ir_if_begin(b, &start, ir_cmp(b, "==", from, ir_int(b, 0)));
+    tile_zero(b, frame_at(k, f, k->pairs_t, NULL, 0), (int64_t)(k->M + k->M % 2) * k->block);
+    ir_if_end(b, &start);
+    ir_if_begin(b, &product, mild(k, f, from));
+    transpose_pairs(k, f, from);
+    read_earlier(k, f);
+    advance_pairs(k, f, from, ir_addc(b, from, k->chunk));
+    advance_pairs_t(k, f, from, ir_addc(b, from, k->chunk));
+    ir_if_else(b, &product);
+    ir_if_begin(b, &earlier, ir_cmp(b, ">", from, ir_int(b, 0)));
+    read_earlier(k, f);
+    ir_if_else(b, &earlier);
+    tile_zero(b, frame_at(k, f, k->within, NULL, 0), (int64_t)k->chunk_rows * k->within.ld);
+    ir_if_end(b, &earlier);
+    ir_loop loop;
+    int heads = k->G < READ_HEADS ? k->G : READ_HEADS, tokens = heads <= 2 ? 8 : heads <= 4 ? 4 : 2;
+    ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->chunk), ir_int(b, tokens), NULL, 0);
+    val token = ir_add(b, from, loop.index), row = ir_mulc(b, loop.index, k->G);
+    for (int g = 0; g < k->G; g += heads)
+        read_group(k, f, from, token, ir_addc(b, row, g), k->G - g < heads ? k->G - g : heads, tokens, g + heads >= k->G);
+    ir_loop_end(b, &loop, NULL);
+    advance_pairs_t(k, f, from, from);
+    ir_if_end(b, &product);
+    pack_within(k, f, from, &k->left_read, k->read_within);
+    phase_end(k);
+}

@@ -1,0 +1,340 @@
+/* prefill_pack.c: phases that make the bf16 operands of AMX products: queries, keys, values, weights and the memory.
+ * What the user gives as bf16, unrotated and unmapped, stays exact; other operands have one or two bf16 parts (amx.h). */
+#include "gen/cpu/prefill.h"
+#include "gen/cpu/tile.h"
+
+/* ---- queries ---- */
+
+/* dim bf16 from user memory, then zeroes up to a multiple of AMX_INNER; dim is a multiple of 8. */
+static void copy_row(ir *b, int dim, val from, val to) {
+    int end = (dim + AMX_INNER - 1) / AMX_INNER * AMX_INNER;
+    for (int at = 0, width = AMX_INNER; at < dim; at += width) {
+        while (width > dim - at)
+            width /= 2;
+        LLVMTypeRef type = LLVMVectorType(b->i32, (unsigned)width / 2);
+        ir_store(b, ir_load(b, type, ir_atc(b, from, at * 2), 2), ir_atc(b, to, at * 2), 2);
+    }
+    for (int at = dim; at < end; at += 8)
+        ir_store(b, LLVMConstNull(LLVMVectorType(b->i32, 4)), ir_atc(b, to, at * 2), 2);
+}
+
+void pack_row(ir *b, const amx_left *left, int dim, val from, val to) {
+    for (int at = 0; at < dim; at += AMX_INNER) {
+        val x = ir_load_v(b, ir_atc(b, from, at * 4)), y = ir_load_v(b, ir_atc(b, from, at * 4 + 64));
+        if (left->parts == 1) {
+            ir_store(b, amx_row(b, x, y), ir_atc(b, to, at * 2), 4);
+            continue;
+        }
+        val high, low;
+        amx_row_split(b, x, y, &high, &low);
+        ir_store(b, high, ir_atc(b, to, at * 2), 4);
+        ir_store(b, low, ir_atc(b, to, at * 2 + left->part), 4);
+    }
+}
+
+val left_row(kernel *k, val f, const amx_left *left, val row) {
+    return ir_at(&k->b, ir_atc(&k->b, f, left->at), ir_mulc(&k->b, row, left->lda));
+}
+
+static val query_at(kernel *k, val f, frame_slot slot, size_t member, val local, val g) {
+    ir *b = &k->b;
+    val at = ir_at(b, frame_ptr(k, f, slot), ir_mul(b, local, frame_arg(k, f, member + offsetof(nha_cpu_tensor, token))));
+    return ir_at(b, at, ir_mul(b, g, frame_arg(k, f, member + offsetof(nha_cpu_tensor, head))));
+}
+
+/* The row through fp32: mapped or raw, in the staging row, with zeroes behind. */
+static val stage_query(kernel *k, val f, val from, int map) {
+    ir *b = &k->b;
+    val stage = frame_at(k, f, k->stage, NULL, 0), behind = ir_atc(b, stage, (int64_t)k->K * 4);
+    row_copy copy = {.from = from, .to = stage, .dtype = k->p->dtype, .scale = 1, .map = map};
+    row_load(b, k->K, &copy);
+    row_zero(b, k->left_slots.part / 2 - k->K, behind);
+    return stage;
+}
+
+static void store_split(ir *b, const amx_left *left, val high, val low, val to, int column) {
+    ir_store(b, high, ir_atc(b, to, column * 2), 4);
+    ir_store(b, low, ir_atc(b, to, column * 2 + left->part), 4);
+}
+
+/* Whether a row can be rotated in registers, from whole vectors of bf16 to whole rows of tiles. */
+static bool rotates_whole(const kernel *k) {
+    return k->K % (k->p->rope == NHA_ROPE_NEOX ? 2 * AMX_INNER : AMX_INNER) == 0;
+}
+
+/* left_window's row from K bf16: neox pairs (i, i + K/2), gptj pairs (2i, 2i + 1), which lie in one 32-bit word. */
+static void rotate_row(kernel *k, val from, val to, val cosine, val sine) {
+    ir *b = &k->b;
+    const amx_left *left = &k->left_window;
+    bool neox = k->p->rope == NHA_ROPE_NEOX;
+    int half = k->K / 2, count = neox ? 2 : 1;
+    for (int i = 0; i < half; i += count * AMX_TILE) {
+        val y1[2], y2[2], high, low;
+        for (int n = 0; n < count; n++) {
+            int at = i + n * AMX_TILE;
+            val c = ir_load_v(b, ir_atc(b, cosine, at * 4)), s = ir_load_v(b, ir_atc(b, sine, at * 4)), x1, x2;
+            if (neox) {
+                x1 = ir_load_dtype(b, NHA_BF16, AMX_TILE, ir_atc(b, from, at * 2));
+                x2 = ir_load_dtype(b, NHA_BF16, AMX_TILE, ir_atc(b, from, (half + at) * 2));
+            } else {
+                val words = ir_load(b, b->vi, ir_atc(b, from, at * 4), 2);
+                x1 = ir_bitcast(b, LLVMBuildShl(b->builder, words, ir_vint(b, 16), ""), b->vf);
+                x2 = ir_bitcast(b, ir_and(b, words, ir_vint(b, (int32_t)0xffff0000)), b->vf);
+            }
+            y1[n] = ir_fsub(b, ir_fmul(b, x1, c), ir_fmul(b, x2, s));
+            y2[n] = ir_fma(b, x2, c, ir_fmul(b, x1, s));
+        }
+        if (neox) {
+            amx_row_split(b, y1[0], y1[1], &high, &low);
+            store_split(b, left, high, low, to, i);
+            amx_row_split(b, y2[0], y2[1], &high, &low);
+            store_split(b, left, high, low, to, half + i);
+        } else {
+            amx_pairs_split(b, y1[0], y2[0], &high, &low);
+            store_split(b, left, high, low, to, 2 * i);
+        }
+    }
+}
+
+static void query_row(prefill *x, val f, val token, val g) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    val local = ir_add(b, ir_param(b, 1), token), row = ir_add(b, ir_mulc(b, token, k->G), g);
+    val from = query_at(k, f, FRAME_Q, offsetof(nha_cpu_args, q), local, g);
+    if (k->M && k->p->slot_map != NHA_MAP_IDENTITY)
+        pack_row(b, &k->left_slots, k->K, stage_query(k, f, from, k->p->slot_map), left_row(k, f, &k->left_slots, row));
+    else if (k->M)
+        copy_row(b, k->K, from, left_row(k, f, &k->left_slots, row));
+    if (k->M && !k->own_window_q)
+        return;
+    val to = left_row(k, f, &k->left_window, row);
+    if (k->rotate && rotates_whole(k)) {
+        rotate_row(k, from, to, frame_at(k, f, k->cosine, token, 0), frame_at(k, f, k->sine, token, 0));
+    } else if (k->rotate) {
+        val stage = stage_query(k, f, from, NHA_MAP_IDENTITY), rotated = frame_at(k, f, k->rotated, NULL, 0);
+        val behind = ir_atc(b, rotated, (int64_t)k->K * 4);
+        val args[] = {stage, rotated, frame_at(k, f, k->cosine, token, 0), frame_at(k, f, k->sine, token, 0)};
+        ir_call(b, x->rotate, args, 4);
+        row_zero(b, k->left_window.part / 2 - k->K, behind);
+        pack_row(b, &k->left_window, k->K, rotated, to);
+    } else if (k->p->rope == NHA_ROPE_GIVEN) {
+        copy_row(b, k->K, query_at(k, f, FRAME_RQ, offsetof(nha_cpu_args, rq), local, g), to);
+    } else {
+        copy_row(b, k->K, from, to);
+    }
+}
+
+/* pack_queries(scratch, first): left_slots and left_window of the block; rows past the end are zero */
+void emit_pack_queries(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    x->load_queries = phase_begin(k, "pack_queries", "pi", (const char *const[]){"scratch", "first"});
+    val f = ir_param(b, 0), first = ir_param(b, 1);
+    ir_loop tokens, heads;
+    val count = ir_min(b, ir_sub(b, frame_i64(k, f, FRAME_LENGTH), first), ir_int(b, k->block));
+    ir_loop_begin(b, &tokens, ir_int(b, 0), count, ir_int(b, 1), NULL, 0);
+    ir_loop_begin(b, &heads, ir_int(b, 0), ir_int(b, k->G), ir_int(b, 1), NULL, 0);
+    query_row(x, f, tokens.index, heads.index);
+    ir_loop_end(b, &heads, NULL);
+    ir_loop_end(b, &tokens, NULL);
+    ir_loop_begin(b, &tokens, ir_mulc(b, count, k->G), ir_int(b, k->rows), ir_int(b, 1), NULL, 0);
+    for (int which = 0; which <= k->own_window_q; which++) {
+        const amx_left *left = which ? &k->left_window : &k->left_slots;
+        tile_zero(b, left_row(k, f, left, tokens.index), left->lda / 4);
+    }
+    ir_loop_end(b, &tokens, NULL);
+    phase_end(k);
+}
+
+/* ---- right operands from rows ---- */
+
+/* Stores the pair of rows (2 pair, 2 pair + 1) of 16 columns, at column tile `column`. */
+static void store_pair(ir *b, const amx_right *right, val at, val pair, int column, val x, val y) {
+    val step = LLVMBuildLShr(b->builder, pair, ir_int(b, 4), ""), row = ir_and(b, pair, ir_int(b, 15));
+    val to = ir_at(b, at, ir_mulc(b, step, (int64_t)right->columns * AMX_TILE_BYTES));
+    to = ir_atc(b, ir_at(b, to, ir_mulc(b, row, 64)), (int64_t)column * AMX_TILE_BYTES);
+    if (right->parts == 1) {
+        ir_store(b, amx_pairs(b, x, y), to, 4);
+        return;
+    }
+    val high, low;
+    amx_pairs_split(b, x, y, &high, &low);
+    ir_store(b, high, to, 4);
+    ir_store(b, low, ir_atc(b, to, (int64_t)right->inner * right->columns * AMX_TILE_BYTES), 4);
+}
+
+void pack_pair(ir *b, const amx_right *right, val at, val pair, val column, val x, val y) {
+    store_pair(b, right, ir_at(b, at, ir_mulc(b, column, AMX_TILE_BYTES)), pair, 0, x, y);
+}
+
+void pack_rows(ir *b, const amx_right *right, val at, val from, int ld, int rows) {
+    ir_loop loop;
+    ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, rows / 2), ir_int(b, 1), NULL, 0);
+    val x = ir_at(b, from, ir_mulc(b, loop.index, (int64_t)ld * 8)), y = ir_atc(b, x, (int64_t)ld * 4);
+    for (int c = 0; c < right->columns; c++)
+        store_pair(b, right, at, loop.index, c, ir_load_v(b, ir_atc(b, x, c * 64)), ir_load_v(b, ir_atc(b, y, c * 64)));
+    ir_loop_end(b, &loop, NULL);
+}
+
+/* 16 bf16, or the first 8 of them and zeroes, as <16 x i32>. */
+static val load_words(ir *b, val from, int count) {
+    LLVMTypeRef narrow = LLVMVectorType(b->i16, (unsigned)count);
+    val x = ir_load(b, narrow, from, 2);
+    if (count < 16) {
+        int widen[16];
+        for (int i = 0; i < 16; i++)
+            widen[i] = i < count ? i : count;
+        x = ir_shuffle(b, x, LLVMConstNull(narrow), widen, 16);
+    }
+    return LLVMBuildZExt(b->builder, x, b->vi, "");
+}
+
+/* pack_values(scratch, to, first, end): the right operand [block][vp] straight from bf16 in user memory: a pair of rows is two halves of
+ * words. Local tokens outside [-available, end) are zero. */
+static val emit_pack_values(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    const amx_right *right = &k->panel_values;
+    static const float zeroes[GEN_HEAD_DIM_MAX / 2];
+    val fn = phase_begin(k, "pack_values", "ppii", (const char *const[]){"scratch", "to", "first", "end"});
+    val f = ir_param(b, 0), lowest = ir_sub(b, ir_int(b, 0), frame_i64(k, f, FRAME_AVAILABLE)), row[2];
+    val none = ir_const_f32(b, "no_value", zeroes, k->V / 2);
+    ir_loop pairs;
+    ir_loop_begin(b, &pairs, ir_int(b, 0), ir_int(b, k->block / 2), ir_int(b, 1), NULL, 0);
+    for (int i = 0; i < 2; i++) {
+        val j = ir_add(b, ir_param(b, 2), ir_addc(b, ir_mulc(b, pairs.index, 2), i));
+        val exists = ir_and(b, ir_cmp(b, ">=", j, lowest), ir_cmp(b, "<", j, ir_param(b, 3)));
+        val at = frame_token(k, f, FRAME_V, FRAME_RING_V, offsetof(nha_cpu_args, v), (int64_t)k->V * 2, j);
+        row[i] = ir_select(b, exists, at, none);
+    }
+    val step = LLVMBuildLShr(b->builder, pairs.index, ir_int(b, 4), ""), in_tile = ir_and(b, pairs.index, ir_int(b, 15));
+    val to = ir_at(b, ir_param(b, 1), ir_mulc(b, step, (int64_t)right->columns * AMX_TILE_BYTES));
+    to = ir_at(b, to, ir_mulc(b, in_tile, 64));
+    for (int c = 0; c < right->columns; c++) {
+        int count = k->V - c * AMX_TILE < AMX_TILE ? k->V - c * AMX_TILE : AMX_TILE;
+        val low = load_words(b, ir_atc(b, row[0], c * 32), count), high = load_words(b, ir_atc(b, row[1], c * 32), count);
+        high = LLVMBuildShl(b->builder, high, ir_vint(b, 16), "");
+        ir_store(b, LLVMBuildOr(b->builder, low, high, ""), ir_atc(b, to, (int64_t)c * AMX_TILE_BYTES), 4);
+    }
+    ir_loop_end(b, &pairs, NULL);
+    phase_end(k);
+    return fn;
+}
+
+/* Values of tokens first .. as a right operand at `at`. stage: room for [block][vp] */
+static void values_operand(prefill *x, val f, val at, val stage, val first, val end) {
+    kernel *k = x->k;
+    if (k->p->value_map == NHA_MAP_IDENTITY) {
+        ir_call(&k->b, x->stage_values, (val[]){f, at, first, end}, 4);
+        return;
+    }
+    ir_call(&k->b, x->stage_values, (val[]){f, stage, first, end}, 4);
+    pack_rows(&k->b, &k->panel_values, at, stage, k->vp, k->block);
+}
+
+static void emit_values(prefill *x) {
+    prefill_source values = source_values(x->k);
+    if (!x->stage_values)
+        x->stage_values = x->k->p->value_map == NHA_MAP_IDENTITY ? emit_pack_values(x) : emit_stage(x, &values, x->k->vp);
+}
+
+/* Right operand [K][block] from keys staged as [block][stage_ld], zero behind K; and, if left, the same as left operand. */
+static void pack_keys(kernel *k, val stage, const amx_right *right, val at, const amx_left *left, val left_at) {
+    ir *b = &k->b;
+    ir_loop dims, tokens;
+    ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->block / AMX_TILE), ir_int(b, 1), NULL, 0);
+    ir_loop_begin(b, &dims, ir_int(b, 0), ir_int(b, right->inner * 2), ir_int(b, 1), NULL, 0);
+    val r[IR_VECTOR_MAX];
+    val from = ir_at(b, stage, ir_mulc(b, tokens.index, (int64_t)AMX_TILE * k->stage_ld * 4));
+    from = ir_at(b, from, ir_mulc(b, dims.index, 64));
+    for (int i = 0; i < AMX_TILE; i++)
+        r[i] = ir_load_v(b, ir_atc(b, from, (int64_t)i * k->stage_ld * 4));
+    tile_transpose(b, r);
+    val column = ir_at(b, at, ir_mulc(b, tokens.index, AMX_TILE_BYTES));
+    for (int i = 0; i < AMX_TILE; i += 2)
+        store_pair(b, right, column, ir_addc(b, ir_mulc(b, dims.index, 8), i / 2), 0, r[i], r[i + 1]);
+    for (int i = 0; left && i < AMX_TILE; i++) {
+        val row = ir_addc(b, ir_mulc(b, dims.index, AMX_TILE), i), low;
+        val to = ir_at(b, ir_at(b, left_at, ir_mulc(b, row, left->lda)), ir_mulc(b, tokens.index, AMX_TILE * 2));
+        ir_store(b, amx_half_row(b, r[i], left->parts > 1 ? &low : NULL), to, 2);
+        if (left->parts > 1)
+            ir_store(b, low, ir_atc(b, to, left->part), 2);
+    }
+    ir_loop_end(b, &dims, NULL);
+    ir_loop_end(b, &tokens, NULL);
+}
+
+/* pack_absorbed(scratch, first): keys and values of the tokens that steps first .. absorb */
+void emit_pack_absorbed(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    prefill_source keys = source_absorbed_keys(k);
+    keys.pad = k->right_keys.inner * AMX_INNER - k->K;
+    val stage_k = emit_stage(x, &keys, k->stage_ld);
+    emit_values(x);
+    x->load_absorbed = phase_begin(k, "pack_absorbed", "pi", (const char *const[]){"scratch", "first"});
+    val f = ir_param(b, 0), from = ir_addc(b, ir_param(b, 1), -k->L);
+    val end = ir_addc(b, frame_i64(k, f, FRAME_LENGTH), -k->L), stage = frame_at(k, f, k->stage, NULL, 0);
+    ir_call(b, stage_k, (val[]){f, stage, from, end}, 4);
+    pack_keys(k, stage, &k->right_keys, ir_atc(b, f, k->right_keys.at), &k->left_keys, ir_atc(b, f, k->left_keys.at));
+    values_operand(x, f, ir_atc(b, f, k->right_values.at), stage, from, end);
+    phase_end(k);
+}
+
+/* pack_panel(scratch, P): window keys, rotated, and values of tokens P*block .. into the ring */
+void emit_pack_panel(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    prefill_source keys = source_window_keys(k);
+    keys.pad = k->panel_keys.inner * AMX_INNER - k->K;
+    val stage_k = emit_stage(x, &keys, k->stage_ld);
+    emit_values(x);
+    x->load_panel = phase_begin(k, "pack_panel", "pi", (const char *const[]){"scratch", "panel"});
+    val f = ir_param(b, 0), first = ir_mulc(b, ir_param(b, 1), k->block), end = frame_i64(k, f, FRAME_LENGTH);
+    val at = panel_at(k, f, ir_param(b, 1)), stage = frame_at(k, f, k->stage, NULL, 0);
+    ir_call(b, stage_k, (val[]){f, stage, first, end}, 4);
+    val rotated = rotate_staged(x, f, first);
+    if (k->rotate && keys.pad) { /* rotation writes whole vectors: past K, too */
+        ir_loop loop;
+        ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
+        val behind = frame_at(k, f, k->rotated, loop.index, k->K);
+        row_zero(b, keys.pad, behind);
+        ir_loop_end(b, &loop, NULL);
+    }
+    pack_keys(k, rotated, &k->panel_keys, ir_atc(b, at, k->panel_keys.at), NULL, NULL);
+    values_operand(x, f, ir_atc(b, at, k->panel_values.at), stage, first, end);
+    phase_end(k);
+}
+
+/* ---- memory and weights ---- */
+
+/* memory_operands(scratch): right_hk and right_hv from the fp32 memory, zero past K and M */
+void emit_pack_memory(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    x->memory_operands = phase_begin(k, "memory_operands", "p", (const char *const[]){"scratch"});
+    val f = ir_param(b, 0);
+    if (k->M % 2) /* the row that makes a pair */
+        tile_zero(b, frame_at(k, f, k->memory_v, ir_int(b, k->M), 0), k->vp);
+    tile_zero(b, ir_atc(b, f, k->right_hk.at), amx_right_bytes(&k->right_hk) / 4);
+    tile_zero(b, ir_atc(b, f, k->right_hv.at), amx_right_bytes(&k->right_hv) / 4);
+    tile_zero(b, ir_atc(b, f, k->right_pairs_t.at), amx_right_bytes(&k->right_pairs_t) / 4);
+    pack_rows(b, &k->right_hk, ir_atc(b, f, k->right_hk.at), frame_at(k, f, k->memory_k, NULL, 0), k->mp, k->K);
+    pack_rows(b, &k->right_hv, ir_atc(b, f, k->right_hv.at), frame_at(k, f, k->memory_v, NULL, 0), k->vp, k->M + k->M % 2);
+    phase_end(k);
+}
+
+/* pack_weights(scratch): the block's last weights as right and as left operand of the updates */
+void emit_pack_weights(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    x->pack_weights = phase_begin(k, "pack_weights", "p", (const char *const[]){"scratch"});
+    val f = ir_param(b, 0);
+    pack_rows(b, &k->right_weights, ir_atc(b, f, k->right_weights.at), frame_at(k, f, k->pairs, NULL, 0), k->mp, k->block);
+    ir_loop slots;
+    ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->M + k->M % 2), ir_int(b, 1), NULL, 0);
+    pack_row(b, &k->left_weights, k->block, frame_at(k, f, k->pairs_t, slots.index, 0),
+             left_row(k, f, &k->left_weights, slots.index));
+    ir_loop_end(b, &slots, NULL);
+    phase_end(k);
+}
