@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/nearest.h"
+#include "cli/open.h"
 #include "cli/options.h"
 #include "tuner/bench.h"
 #include "tuner/explain.h"
@@ -64,7 +65,7 @@ typedef struct request {
 } request;
 
 /* Ops to time, by bits; a kernel's name decides its op. */
-static bool choose_ops(const request *q, const tune_library *library, bool ops[3], err *e) {
+static bool choose_ops(const request *q, const tune_library *library, int kind, bool ops[3], err *e) {
     static const char *const names[] = {"prefill", "decode", "backward"};
     const char *op = q->op;
     if (q->kernel) {
@@ -77,7 +78,7 @@ static bool choose_ops(const request *q, const tune_library *library, bool ops[3
     }
     bool known = !op;
     for (int i = 0; i < 3; i++) {
-        ops[i] = op ? strcmp(op, names[i]) == 0 : nha_library_has(library->library, 0, (nha_op)i, NHA_CPU);
+        ops[i] = op ? strcmp(op, names[i]) == 0 : nha_library_has(library->library, 0, (nha_op)i, (nha_device_kind)kind);
         known = known || ops[i];
     }
     if (!known)
@@ -85,7 +86,7 @@ static bool choose_ops(const request *q, const tune_library *library, bool ops[3
     if (op && ops[NHA_BACKWARD])
         return err_set(e, ERR_MISSING, "bench", "backward is not available in this version");
     for (int i = 0; i < 2; i++)
-        if (ops[i] && !nha_library_has(library->library, 0, (nha_op)i, NHA_CPU))
+        if (ops[i] && !nha_library_has(library->library, 0, (nha_op)i, (nha_device_kind)kind))
             return err_set(e, ERR_MISSING, "bench", "the library has no kernels for %s", names[i]);
     return true;
 }
@@ -151,17 +152,18 @@ int cli_bench(const cli_command *self, int argc, char **argv) {
         {"--json", CLI_FLAG, &q.json, 0, 0},
     };
     err e = {0};
-    tune_library library;
-    if (!cli_parse(argc, argv, options, 8, &q.folder, 1, 1, "LIBDIR", &e))
-        return cli_fail(self, &e);
-    const tune_device *device = tune_device_find(q.device, &e);
-    if (!device || !check_isa(q.isa, &e) || !tune_library_open(q.folder, 0, &library, &e))
+    cli_opened opened;
+    if (!cli_parse(argc, argv, options, 8, &q.folder, 1, 1, "LIBDIR", &e) || !check_isa(q.isa, &e) ||
+        !cli_open(q.folder, q.device, true, &opened, &e))
         return cli_fail(self, &e);
     bool ops[3], first = true;
-    bool ok = choose_ops(&q, &library, ops, &e);
+    bool ok = choose_ops(&q, &opened.library, opened.device->place.device.kind, ops, &e);
+    if (ok && opened.device->model)
+        ok = err_set(&e, ERR_MISSING, "bench", "%s cannot be timed: what is right there says nothing about speed",
+                     opened.device->name);
     for (int op = 0; ok && op < 2; op++)
         if (ops[op])
-            ok = bench_op(&q, &library, device, op, &first, &e);
-    tune_library_close(&library);
+            ok = bench_op(&q, &opened.library, opened.device, op, &first, &e);
+    cli_close(&opened);
     return ok ? 0 : cli_fail(self, &e);
 }

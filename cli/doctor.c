@@ -47,7 +47,11 @@ static void processor(void) {
 static void compilers(void) {
     char path[4096];
     printf("compilers\n");
+#ifdef NHAC_LLVM
     printf("  %-16s %s, linked in\n", "LLVM", jit_llvm_version());
+#else
+    missing("LLVM", "this nhac was built without it: the target cpu is missing, CUDA targets need none of it");
+#endif
     if (tune_find_program("cc", path, sizeof path))
         found("cc", path);
     else
@@ -63,16 +67,35 @@ static void compilers(void) {
     err_clear(&e);
 }
 
+static void gpus(void) {
+    int ordinal = 0;
+    for (;; ordinal++) {
+        tune_device *device;
+        char text[256], name[32];
+        err e = {0};
+        if (!tune_device_open_cuda(ordinal, &device, &e)) {
+            if (ordinal == 0) /* of the first only: after the last there is none, which is no news */
+                printf("  %-16s not found: %s; CUDA kernels are compiled and verified by the emulator, not timed\n", "cuda",
+                       e.text);
+            err_clear(&e);
+            return;
+        }
+        device->describe(device, text, sizeof text);
+        snprintf(name, sizeof name, "cuda:%d", ordinal);
+        found(name, text);
+        tune_device_close(device);
+    }
+}
+
 static void devices(void) {
-    int version = 0;
     printf("devices\n");
+#ifdef NHAC_LLVM
     found("cpu", "kernels are compiled, verified, timed and run here");
-    if (tune_find_library("libcuda.so.1", "cuDriverGetVersion", &version))
-        printf("  %-16s driver for CUDA %d.%d; this version has no CUDA kernels and does not use it\n", "cuda",
-               version / 1000, version % 1000 / 10);
-    else
-        missing("cuda", "no driver (libcuda.so.1); CUDA kernels are not available in this version anyway");
-    found("emu", "PTX runs by `nhac emu`; as a device of run and verify it is not available in this version");
+#else
+    found("cpu", "libraries that hold CPU kernels are run here; none are made");
+#endif
+    gpus();
+    found("emu", "CUDA kernels are verified and run here, on the CPU, for every target; their times come from a model");
 }
 
 static void folders(void) {

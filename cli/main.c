@@ -12,7 +12,7 @@ static const cli_command commands[] = {
     {"doctor", "", "what was found on this machine, and what each absence costs", cli_doctor},
     {"gen", "SPEC [--target T] [-o DIR] [--all]", "render kernel sources, compile nothing", cli_gen},
     {"build", "SPEC [--target T]... [-o DIR]", "a library of the default kernels, verified, not tuned", cli_build},
-    {"tune", "SPEC [--target T] [--device D] [--budget S] [--jobs N] [-o DIR]", "a tuned, verified library", cli_tune},
+    {"tune", "SPEC [--target T] [--device D] [--budget S] [--jobs N] [--strategy model|exhaustive|random] [-o DIR]", "a tuned, verified library", cli_tune},
     {"run", "LIBDIR --op prefill|decode|backward --in F.safetensors --out F.safetensors [--device D] [--threads N]",
      "run a library on tensors", cli_run},
     {"verify", "LIBDIR [--device D] [--cases N] [--seed S]",
@@ -21,6 +21,8 @@ static const cli_command commands[] = {
      "time a library, beside the machine's own limits", cli_bench},
     {"show", "LIBDIR [KERNEL] [--source|--ptx|--ir|--asm|--resources|--why]", "what is in a library, and why",
      cli_show},
+    {"db", "list | merge FILE... | prune [--older-than DAYS]",
+     "what this machine has measured: list it, take in journals from elsewhere, remove what is stale or old", cli_db},
     {"emu", "KERNEL.ptx [--kernel NAME] [--grid X,Y,Z] [--block X,Y,Z] [--shared N] [--arg A]... [--seed N] [--threads N] [--eager] "
             "[--global-races] [--steps N]",
      "run a kernel's PTX on the CPU; report bad accesses, races, missed waits; A is buf:BYTES[,zero|undefined|random=SEED|"

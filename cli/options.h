@@ -52,6 +52,7 @@ int cli_run(const cli_command *self, int argc, char **argv);
 int cli_verify(const cli_command *self, int argc, char **argv);
 int cli_bench(const cli_command *self, int argc, char **argv);
 int cli_show(const cli_command *self, int argc, char **argv);
+int cli_db(const cli_command *self, int argc, char **argv);
 int cli_emu(const cli_command *self, int argc, char **argv);
 
 #endif

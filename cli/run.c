@@ -3,9 +3,8 @@
 #include <string.h>
 
 #include "base/nearest.h"
+#include "cli/open.h"
 #include "cli/options.h"
-#include "tuner/device.h"
-#include "tuner/library.h"
 #include "tuner/tensors.h"
 
 /* The op of that name, -1 on an error. */
@@ -27,29 +26,28 @@ static int find_op(const char *name, err *e) {
     return -1;
 }
 
-static bool run(const char *folder, int op, const char *in, const char *out, int threads, err *e) {
+static bool run(const cli_opened *opened, int op, const char *in, const char *out, int threads, err *e) {
     bool ok = false;
-    tune_library library = {0};
+    const tune_library *library = &opened->library;
+    const tune_place *place = &opened->device->place;
     tune_tensors tensors = {0};
     tune_result result = {0};
     tune_cut step = {.op = NHA_DECODE, .tokens = 1};
-    tune_run_options options = {.threads = threads, .cache = true};
-    if (!tune_library_open(folder, 0, &library, e))
-        return false;
-    if (!nha_library_has(library.library, 0, (nha_op)op, NHA_CPU)) {
-        err_set(e, ERR_MISSING, "run", "the library has no kernels for %s; its spec has to list it under ops",
-                gen_op_name(op));
+    tune_run_options options = {.threads = threads, .cache = true, .place = place};
+    if (!nha_library_has(library->library, 0, (nha_op)op, place->device.kind)) {
+        err_set(e, ERR_MISSING, "run", "the library has no kernels for %s on %s; its spec has to list it under ops",
+                gen_op_name(op), opened->device->name);
         goto done;
     }
-    if (!tune_tensors_read(in, &library.spec.problem, (nha_op)op, &tensors, e))
+    if (!tune_tensors_read(in, &library->spec.problem, (nha_op)op, &tensors, e))
         goto done;
     if (op == NHA_DECODE) {
         options.cuts = &step;
         options.cut_count = 1;
     }
-    if (!tune_host_run(library.library, &library.spec.problem, &tensors.batch, &options, &result, e))
+    if (!tune_host_run(library->library, &library->spec.problem, &tensors.batch, &options, &result, e))
         goto done;
-    if (!tune_tensors_write(out, &library.spec.problem, &tensors, &result, e))
+    if (!tune_tensors_write(out, &library->spec.problem, &tensors, &result, e))
         goto done;
     printf("%s: %lld sequence%s, %lld tokens, %s\n", out, (long long)tensors.batch.sequences,
            tensors.batch.sequences == 1 ? "" : "s", (long long)tune_batch_total(&tensors.batch), result.kernel[op]);
@@ -57,7 +55,6 @@ static bool run(const char *folder, int op, const char *in, const char *out, int
 done:
     tune_result_destroy(&result);
     tune_tensors_close(&tensors);
-    tune_library_close(&library);
     return ok;
 }
 
@@ -77,7 +74,10 @@ int cli_run(const cli_command *self, int argc, char **argv) {
         return cli_fail(self, &e);
     }
     int op = find_op(op_name, &e);
-    if (op < 0 || !tune_device_find(device, &e) || !run(folder, op, in, out, (int)threads, &e))
+    cli_opened opened;
+    if (op < 0 || !cli_open(folder, device, false, &opened, &e))
         return cli_fail(self, &e);
-    return 0;
+    bool ok = run(&opened, op, in, out, (int)threads, &e);
+    cli_close(&opened);
+    return ok ? 0 : cli_fail(self, &e);
 }

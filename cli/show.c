@@ -20,8 +20,26 @@ static void print_kernel(const tune_manifest_kernel *k) {
     printf("\n");
 }
 
+static void print_launch(const char *what, const tune_manifest_launch *l) {
+    if (!l->entry[0])
+        return;
+    printf("    %-22s %s\n", what, l->entry);
+    printf("        threads a block    %lld\n", (long long)l->threads);
+    printf("        shared memory      %lld bytes\n", (long long)l->shared_bytes);
+    printf("        registers          %lld a thread; stack frame %lld bytes, spills %lld bytes\n",
+           (long long)l->registers, (long long)l->stack_bytes, (long long)l->spill_bytes);
+}
+
 static void print_resources(const tune_manifest_kernel *k) {
     printf("%s\n", k->name);
+    if (k->cuda) {
+        printf("    target                 %s\n", k->isa);
+        print_launch("first launch", &k->main);
+        print_launch("second launch", &k->second);
+        printf("    workspace a block      %lld bytes + %lld for each token of the window\n",
+               (long long)k->workspace_bytes, (long long)k->workspace_window_bytes);
+        return;
+    }
     printf("    isa                    %s\n", k->isa);
     printf("    spills and reloads     %lld, in loops %lld\n", (long long)k->spills, (long long)k->loop_spills);
     printf("    tokens a block         %lld\n", (long long)k->block_tokens);
@@ -33,7 +51,8 @@ static void print_resources(const tune_manifest_kernel *k) {
 
 static void print_library(const tune_library *library) {
     const tune_manifest *m = &library->manifest;
-    printf("%s: made by nhac %s with LLVM %s for %s, ABI %lld\n\n", m->name, m->nhac, m->llvm, m->triple,
+    printf("%s: made by nhac %s with %s%s%s%s%s for %s, ABI %lld\n\n", m->name, m->nhac, m->llvm[0] ? "LLVM " : "",
+           m->llvm, m->llvm[0] && m->nvrtc[0] ? " and " : "", m->nvrtc[0] ? "NVRTC " : "", m->nvrtc, m->triple,
            (long long)m->abi);
     gen_problem_print(stdout, &library->spec.problem);
     printf("\n%zu kernels:\n", m->kernel_count);
@@ -72,13 +91,17 @@ int cli_show(const cli_command *self, int argc, char **argv) {
     bool ok = !names[1] || kernel;
     if (ok && !kernel)
         print_library(&library);
+    else if (ok && (ir || assembly) && kernel->cuda)
+        ok = err_set(&e, ERR_MISSING, "show", "%s is a CUDA kernel; --source and --ptx show its code", kernel->name);
     else if (ok && (source || ir))
-        ok = print_text(tune_explain_source(&library, kernel, &e));
+        ok = print_text(tune_explain_file(&library, kernel->source, &e));
     else if (ok && assembly)
         ok = print_text(tune_explain_assembly(&library, kernel, &e));
-    else if (ok && ptx)
+    else if (ok && ptx && !kernel->cuda)
         ok = err_set(&e, ERR_MISSING, "show", "%s is a CPU kernel and has no PTX; --ir and --asm show its code",
                      kernel->name);
+    else if (ok && ptx)
+        ok = print_text(tune_explain_file(&library, kernel->ptx, &e));
     else if (ok && resources)
         print_resources(kernel);
     else if (ok && why)

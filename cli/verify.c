@@ -1,9 +1,8 @@
 /* verify.c: nhac verify: a library against the fp64 definition on random cases. */
 #include <stdio.h>
 
+#include "cli/open.h"
 #include "cli/options.h"
-#include "tuner/device.h"
-#include "tuner/library.h"
 #include "tuner/verify.h"
 
 int cli_verify(const cli_command *self, int argc, char **argv) {
@@ -14,21 +13,21 @@ int cli_verify(const cli_command *self, int argc, char **argv) {
                                   {"--seed", CLI_COUNT, &seed, 0, INT64_MAX}};
     static const char *const names[TUNE_CHECKED] = {"o", "lse", "hk", "hv"};
     err e = {0};
-    tune_library library;
-    if (!cli_parse(argc, argv, options, 3, &folder, 1, 1, "LIBDIR", &e) || !tune_device_find(device, &e) ||
-        !tune_library_open(folder, 0, &library, &e))
+    cli_opened opened;
+    if (!cli_parse(argc, argv, options, 3, &folder, 1, 1, "LIBDIR", &e) || !cli_open(folder, device, false, &opened, &e))
         return cli_fail(self, &e);
-    tune_verify_options o = {.cases = cases, .seed = (uint64_t)seed};
+    const tune_library *library = &opened.library;
+    tune_verify_options o = {.cases = cases, .seed = (uint64_t)seed, .place = &opened.device->place};
     tune_verify_report report = {0};
-    bool ok = tune_verify_library(library.library, 0, &library.spec.problem, &o, &report, &e);
+    bool ok = tune_verify_library(library->library, 0, &library->spec.problem, &o, &report, &e);
     if (ok) {
-        printf("%s: %lld cases, %lld executions, all within tolerance (%.0e)\n", folder, (long long)report.cases,
-               (long long)report.executions, tune_tolerance(library.spec.problem.nha.dtype));
+        printf("%s: %lld cases, %lld executions, on %s, all within tolerance (%.0e)\n", folder, (long long)report.cases,
+               (long long)report.executions, opened.device->name, tune_tolerance(library->spec.problem.nha.dtype));
         for (int i = 0; i < TUNE_CHECKED; i++)
-            if (i < TUNE_CHECK_HK || library.spec.problem.nha.slots > 0)
+            if (i < TUNE_CHECK_HK || library->spec.problem.nha.slots > 0)
                 printf("    %-4s worst relative error %.2e (seed %llu)\n", names[i], report.worst[i],
                        (unsigned long long)report.worst_seed[i]);
     }
-    tune_library_close(&library);
+    cli_close(&opened);
     return ok ? 0 : cli_fail(self, &e);
 }

@@ -2,7 +2,9 @@
 #ifndef JIT_JIT_H
 #define JIT_JIT_H
 
+#ifdef NHAC_LLVM
 #include <llvm-c/Core.h>
+#endif
 
 #include "base/err.h"
 #include "gen/cpu/isa.h"
@@ -16,6 +18,7 @@ typedef struct jit_object {
     char key[65];    /* hex SHA-256 of everything that decides the bytes */
 } jit_object;
 
+#ifdef NHAC_LLVM
 /* Compiles the module for the isa, or takes the object from the cache (base directory: jit_cache_dir). The module is
  * not changed. Thread-safe for modules of distinct contexts. Errors: ERR_COMPILE with LLVM's text in the log, also
  * where the code calls a function that is not in it (libm, the compiler's runtime); ERR_MISSING if NHAC_NO_JIT=1
@@ -44,7 +47,11 @@ void *jit_symbol(jit_code *code, const char *name, err *e);
 /* Frees the code: no function of it may be running. NULL is allowed. */
 void jit_unload(jit_code *code);
 
-/* The LLVM that is linked, "19.1.7". */
+#else
+typedef struct jit_code jit_code;
+#endif
+
+/* The LLVM that is linked, "19.1.7"; "" in a build without it. */
 const char *jit_llvm_version(void);
 
 /* ---- cache.c: content-addressed files; immutable; a bad entry is a miss ---- */

@@ -10,14 +10,32 @@ function(front_test name)
   set_tests_properties(${name} PROPERTIES TIMEOUT 900 ENVIRONMENT "${front_environment};GOLDEN_TOOL=$<TARGET_FILE:golden_tool>")
 endfunction()
 
+# A libcuda.so.1 over the emulator, for programs that load the driver at run time: put fake_driver/ on LD_LIBRARY_PATH.
+add_library(fake_cuda SHARED ${CMAKE_CURRENT_SOURCE_DIR}/tests/driver/fake_cuda.c)
+target_link_libraries(fake_cuda PRIVATE nhac_emu)
+target_link_options(fake_cuda PRIVATE -Wl,-z,nodelete) # as the real one, it outlives dlclose: what it holds stays reachable
+set_target_properties(fake_cuda PROPERTIES PREFIX "" OUTPUT_NAME libcuda SUFFIX .so.1
+  LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/fake_driver)
+add_dependencies(test_driver_fake fake_cuda)
+set_property(TEST test_driver_fake APPEND PROPERTY ENVIRONMENT "NHAC_FAKE_CUDA=$<TARGET_FILE:fake_cuda>")
+add_dependencies(test_cli_cuda fake_cuda)
+set_property(TEST test_cli_cuda APPEND PROPERTY ENVIRONMENT "FAKE_DRIVER=${CMAKE_CURRENT_BINARY_DIR}/fake_driver")
+target_link_options(test_driver_memerr PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc)
+
 add_executable(golden_tool ${front}/golden_tool.c)
 target_link_libraries(golden_tool PRIVATE nhac_tuner)
 file(GLOB golden_specs CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tests/golden/*.yaml)
 foreach(spec ${golden_specs})
   get_filename_component(name ${spec} NAME_WLE)
   front_test(golden_${name} sh ${front}/golden.sh ${name})
+  front_test(golden_cuda_${name} sh ${front}/golden.sh ${name} emu:sm_80 emu:sm_90 cuda:0)
+  set_property(TEST golden_cuda_${name} APPEND PROPERTY ENVIRONMENT "FAKE_DRIVER=${CMAKE_CURRENT_BINARY_DIR}/fake_driver")
 endforeach()
 front_test(golden_tool sh ${front}/golden_tool.sh)
+
+front_test(cross sh ${front}/cross.sh)
+front_test(gpu sh ${front}/gpu.sh ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_BINARY_DIR}/gpu)
+set_property(TEST gpu APPEND PROPERTY ENVIRONMENT "FAKE_DRIVER=${CMAKE_CURRENT_BINARY_DIR}/fake_driver")
 
 front_test(packages sh ${front}/packages.sh)
 front_test(real_input sh ${front}/real_input.sh $<TARGET_FILE:real_input_report>)
@@ -29,7 +47,7 @@ endif()
 option(NHAC_SANITIZE_PASS "one of the tests builds with sanitizers and runs the tests labelled `sanitize`" OFF)
 get_property(all_tests DIRECTORY PROPERTY TESTS)
 foreach(test ${all_tests})
-  if(NOT test MATCHES "^(embed|packages|test_templates_prefill)$") # the last: minutes of NVRTC and emulation
+  if(NOT test MATCHES "^(embed|packages|gpu|cross|test_templates_.*|test_cuda_.*|golden_cuda_.*)$") # the latter: minutes of NVRTC and emulation
     set_property(TEST ${test} APPEND PROPERTY LABELS sanitize)
   endif()
 endforeach()

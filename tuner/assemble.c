@@ -23,11 +23,11 @@ void tune_assembly_free(tune_assembly *a) {
 }
 
 /* The loaded, verified candidate of this tile, made if it is not there yet; its place in owned, -1 on an error. */
-static int obtain(tune_assembly *a, nha_op op, const gen_isa *isa, const gen_tile *tile,
+static int obtain(tune_assembly *a, nha_op op, const tune_arch *arch, const tune_tile *tile,
                   const tune_prepare_options *options, err *e) {
     for (int i = 0; i < a->owned_count; i++) {
         const tune_candidate *c = a->owned[i];
-        if (c->op == op && c->isa == isa && memcmp(&c->tile, tile, sizeof *tile) == 0)
+        if (c->op == op && tune_arch_same(&c->arch, arch) && tune_tile_same(&c->tile, tile))
             return i;
     }
     if (a->owned_count == TUNE_ASSEMBLY_MAX) {
@@ -39,7 +39,7 @@ static int obtain(tune_assembly *a, nha_op op, const gen_isa *isa, const gen_til
         err_memory(e, "library");
         return -1;
     }
-    tune_candidate_init(c, a->problem, op, isa, tile, 0);
+    tune_candidate_init(c, a->problem, op, arch, tile, 0);
     a->owned[a->owned_count] = c;
     a->sources[a->owned_count] = NULL;
     int place = a->owned_count++;
@@ -49,6 +49,8 @@ static int obtain(tune_assembly *a, nha_op op, const gen_isa *isa, const gen_til
         err_set(e, c->status == TUNE_REJECTED ? ERR_MISMATCH : ERR_COMPILE, "verify", "%s: %s", c->string, c->why);
         return -1;
     }
+    if (options->device->forget) /* it will not run again */
+        options->device->forget(options->device, &c->library);
     a->sources[place] = tune_candidate_source(c, e);
     if (!a->sources[place])
         return -1;
@@ -67,38 +69,61 @@ static bool add(tune_assembly *a, int place, int rank, const tune_bucket *range,
         a->kernel_capacity = capacity;
     }
     const tune_candidate *c = a->owned[place];
-    a->kernels[a->kernel_count++] = (tune_library_kernel){
+    tune_library_kernel *row = &a->kernels[a->kernel_count++];
+    *row = (tune_library_kernel){
         .name = c->name,
         .op = c->op,
-        .isa = c->isa,
+        .kind = tune_arch_kind(&c->arch),
+        .target = tune_arch_name(&c->arch),
         .rank = rank,
         .min_tasks = range ? range->min_tasks : 0,
         .max_tasks = range ? range->max_tasks : INT64_MAX,
         .min_length = range ? range->min_length : 0,
         .max_length = range ? range->max_length : INT64_MAX,
-        .symbol_main = c->symbol_main,
-        .symbol_delta = c->symbol_delta,
-        .symbol_scan = c->symbol_scan,
-        .code = c->cpu,
-        .object = c->object.bytes,
-        .object_size = c->object.size,
-        .spills = c->object.spills,
-        .loop_spills = c->object.loop_spills,
         .source = a->sources[place],
     };
+    if (c->arch.cuda) {
+        row->cuda = &c->cuda->unit.code;
+        row->cubin = c->cuda->image.cubin;
+        row->cubin_size = c->cuda->image.cubin_size;
+        row->ptx = c->cuda->image.ptx;
+        row->ptx_size = strlen(c->cuda->image.ptx);
+        row->resources = c->cuda->image.kernels;
+        row->resource_count = c->cuda->image.kernel_count;
+        return true;
+    }
+    row->cpu_features = c->arch.isa->needs;
+    row->symbol_main = c->symbol_main;
+    row->symbol_delta = c->symbol_delta;
+    row->symbol_scan = c->symbol_scan;
+    row->code = c->cpu;
+    row->object = c->object.bytes;
+    row->object_size = c->object.size;
+    row->spills = c->object.spills;
+    row->loop_spills = c->object.loop_spills;
     return true;
 }
 
-bool tune_assemble_defaults(tune_assembly *a, nha_op op, const tune_prepare_options *options, err *e) {
+static bool add_default(tune_assembly *a, nha_op op, const tune_arch *arch, int rank,
+                        const tune_prepare_options *options, err *e) {
+    tune_tile tile;
+    if (!tune_default_tile(a->problem, op, arch, &tile, e))
+        return false;
+    int place = obtain(a, op, arch, &tile, options, e);
+    return place >= 0 && add(a, place, rank, NULL, e);
+}
+
+bool tune_assemble_defaults(tune_assembly *a, nha_op op, const tune_arch *arch, const tune_prepare_options *options,
+                            err *e) {
     int count, rank = TUNE_RANK_DEFAULT;
     const gen_isa *table = gen_isa_table(&count);
+    if (arch->cuda)
+        return add_default(a, op, arch, rank, options, e);
     for (int i = count - 1; i >= 0; i--) { /* the table has the worst first */
-        if (!options->device->runs(&table[i]))
+        const tune_arch isa = {.isa = &table[i]};
+        if (gen_cpu_serves(a->problem, op, &table[i]) != &table[i])
             continue;
-        gen_tile tile;
-        gen_tile_default(a->problem, op, &table[i], &tile);
-        int place = obtain(a, op, &table[i], &tile, options, e);
-        if (place < 0 || !add(a, place, rank++, NULL, e))
+        if (options->device->runs(options->device, &isa) && !add_default(a, op, &isa, rank++, options, e))
             return false;
     }
     return true;
@@ -108,6 +133,6 @@ bool tune_assemble_winner(tune_assembly *a, const tune_candidate *winner, const 
                           const tune_prepare_options *options, err *e) {
     if (winner->order == 0)
         return true;
-    int place = obtain(a, winner->op, winner->isa, &winner->tile, options, e);
+    int place = obtain(a, winner->op, &winner->arch, &winner->tile, options, e);
     return place >= 0 && add(a, place, TUNE_RANK_TUNED, bucket, e);
 }

@@ -20,9 +20,10 @@ typedef struct tune_assembly {
 
 void tune_assembly_init(tune_assembly *a, const gen_problem *problem);
 void tune_assembly_free(tune_assembly *a);
-/* A verified default of the op for each ISA of the device, best first; it covers every shape. Errors: ERR_MISMATCH or
- * ERR_COMPILE where one is wrong. */
-bool tune_assemble_defaults(tune_assembly *a, nha_op op, const tune_prepare_options *options, err *e);
+/* A verified default of the op, covering every shape: for each ISA of a CPU, best first; for a CUDA device that of
+ * `arch`. Errors: ERR_MISMATCH or ERR_COMPILE where one is wrong. */
+bool tune_assemble_defaults(tune_assembly *a, nha_op op, const tune_arch *arch, const tune_prepare_options *options,
+                            err *e);
 /* The kernel that won a bucket, verified again in this process, with the bucket's range. The default's own tile is not
  * added: its row of tune_assemble_defaults serves the bucket. */
 bool tune_assemble_winner(tune_assembly *a, const tune_candidate *winner, const tune_bucket *bucket,

@@ -26,14 +26,18 @@ bool tune_bench(const nha_library *library, const gen_problem *problem, const tu
     row->op = (nha_op)o->shape.op;
     row->batch = o->shape.batch;
     row->tokens = o->shape.tokens;
-    row->threads = o->threads > 0 ? o->threads : d->threads();
-    if (!d->open_workload(problem, &o->shape, library, COLD_BYTES, &workload, e))
+    row->threads = o->threads > 0 ? o->threads : d->threads(d);
+    if (!d->open_workload(d, problem, &o->shape, library, COLD_BYTES, &workload, e))
         goto done;
-    if (!d->open_runner(workload, library, o->kernel, o->isa, row->threads, &runner, e))
+    if (!d->open_runner(d, workload, library, o->kernel, o->isa, row->threads, &runner, e))
         goto done;
+    if (!d->open_limit) {
+        err_set(e, ERR_MISSING, "bench", "the limits of %s cannot be measured by this nhac, built without LLVM", d->name);
+        goto done;
+    }
     size_t set = workload->bytes < SET_MAX ? workload->bytes : SET_MAX;
     for (int k = 0; k < 3; k++)
-        if (!d->open_limit((tune_limit_kind)k, d->isa(), set, row->threads, &limits[k], e))
+        if (!d->open_limit(d, (tune_limit_kind)k, problem->nha.dtype, set, row->threads, &limits[k], e))
             goto done;
     tune_subject subjects[SUBJECTS] = {runner->subject, limits[0]->subject, limits[1]->subject, limits[2]->subject};
     tune_measure_options m = {.clock = o->clock,
@@ -69,8 +73,8 @@ bool tune_bench(const nha_library *library, const gen_problem *problem, const tu
     ok = true;
 done:
     for (int k = 0; k < 3; k++)
-        d->close_limit(limits[k]);
-    d->close_runner(runner);
-    d->close_workload(workload);
+        d->close_limit(d, limits[k]);
+    d->close_runner(d, runner);
+    d->close_workload(d, workload);
     return ok;
 }

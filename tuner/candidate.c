@@ -1,47 +1,72 @@
-/* candidate.c: tile -> IR -> object -> code in this process, as an in-memory library of one kernel.
- * The LLVM context lives only while rendering, so that candidates can be prepared on several threads. */
+/* candidate.c: what candidates of both kinds share: names, tiles, and the in-memory library of one kernel. The kinds
+ * themselves are in candidate_cpu.c and candidate_cuda.c. */
 #include "tuner/candidate.h"
 
-#include <stdlib.h>
 #include <string.h>
+
+#include "tuner/candidate_kinds.h"
 
 const char *tune_status_name(tune_status status) {
     static const char *const names[] = {"new", "verified", "rejected", "failed"};
     return names[status];
 }
 
-void tune_candidate_init(tune_candidate *c, const gen_problem *problem, nha_op op, const gen_isa *isa,
-                         const gen_tile *tile, int order) {
+bool tune_tile_same(const tune_tile *a, const tune_tile *b) {
+    return tune_tile_distance(a, b) == 0;
+}
+
+int tune_tile_distance(const tune_tile *a, const tune_tile *b) {
+    int different = 0;
+    if (a->variant != b->variant)
+        return TUNE_DISTANCE_MAX;
+    for (int k = 0; !a->variant && k < GEN_CPU_KNOB_COUNT; k++)
+        different += a->cpu.knob[k] != b->cpu.knob[k];
+    for (int k = 0; a->variant && k < a->cuda.count; k++)
+        different += a->cuda.knob[k].value != b->cuda.knob[k].value;
+    return different;
+}
+
+void tune_tile_visit(const tune_tile *tile, void (*visit)(void *context, const char *knob, int32_t value),
+                     void *context) {
+    for (int k = 0; !tile->variant && k < GEN_CPU_KNOB_COUNT; k++)
+        if (tile->cpu.knob[k])
+            visit(context, gen_knob_name(k), tile->cpu.knob[k]);
+    for (int k = 0; tile->variant && k < tile->cuda.count; k++)
+        visit(context, tile->cuda.knob[k].name, tile->cuda.knob[k].value);
+}
+
+void tune_candidate_init(tune_candidate *c, const gen_problem *problem, nha_op op, const tune_arch *arch,
+                         const tune_tile *tile, int order) {
     memset(c, 0, sizeof *c);
     c->problem = problem;
     c->op = op;
-    c->isa = isa;
+    c->arch = *arch;
     c->tile = *tile;
     c->order = order;
-    gen_tile_string(isa, op, tile, c->string, sizeof c->string);
-}
-
-static bool find(jit_code *code, const char *symbol, nha_cpu_fn *fn, err *e) {
-    *fn = NULL;
-    if (!symbol[0])
-        return true;
-    void *address = jit_symbol(code, symbol, e);
-    if (!address)
-        return err_set(e, ERR_INTERNAL, "load", "the kernel lacks its function %s", symbol);
-    memcpy(fn, &address, sizeof address);
-    return true;
+    if (arch->cuda)
+        gen_cuda_tile_string(tile->variant, arch->cuda, &tile->cuda, c->string, sizeof c->string);
+    else
+        gen_tile_string(arch->isa, op, &tile->cpu, c->string, sizeof c->string);
 }
 
 /* One kernel, valid for every shape, under the problem's own name. */
 static void fill_library(tune_candidate *c) {
     c->kernel = (nha_kernel){.name = c->name,
                              .op = (int32_t)c->op,
-                             .kind = NHA_CPU,
-                             .cpu_features = c->isa->needs,
-                             .isa = c->isa->name,
+                             .kind = (int32_t)tune_arch_kind(&c->arch),
+                             .isa = tune_arch_name(&c->arch),
                              .max_tasks = INT64_MAX,
-                             .max_length = INT64_MAX,
-                             .cpu = &c->cpu};
+                             .max_length = INT64_MAX};
+    if (c->arch.cuda) {
+        c->kernel.cuda = &c->cuda->unit.code;
+        c->kernel.cubin = c->cuda->image.cubin;
+        c->kernel.cubin_bytes = c->cuda->image.cubin_size;
+        c->kernel.ptx = c->cuda->image.ptx;
+        c->kernel.ptx_bytes = strlen(c->cuda->image.ptx);
+    } else {
+        c->kernel.cpu_features = c->arch.isa->needs;
+        c->kernel.cpu = &c->cpu;
+    }
     c->library = (nha_library){.magic = NHA_LIBRARY_MAGIC,
                                .abi_version = NHA_ABI_VERSION,
                                .struct_size = sizeof(nha_library),
@@ -53,97 +78,36 @@ static void fill_library(tune_candidate *c) {
                                .kernels = &c->kernel};
 }
 
-bool tune_candidate_load(tune_candidate *c, bool run, err *e) {
+bool tune_candidate_load(tune_candidate *c, const jit_nvrtc *nvrtc, err *e) {
     if (c->loaded)
         return true;
-    bool ok = false;
-    gen_cpu_unit unit = {0};
-    LLVMContextRef context = LLVMContextCreate();
     c->loaded = true; /* so that a half-loaded candidate is unloaded */
-    if (!gen_cpu_emit(context, c->problem, c->op, c->isa, &c->tile, &unit, e))
-        goto done;
-    if (!jit_compile(unit.module, c->isa, &c->object, e))
-        goto done;
-    memcpy(c->name, unit.name, sizeof c->name);
-    memcpy(c->symbol_main, unit.symbol_main, sizeof c->symbol_main);
-    memcpy(c->symbol_delta, unit.symbol_delta, sizeof c->symbol_delta);
-    memcpy(c->symbol_scan, unit.symbol_scan, sizeof c->symbol_scan);
-    c->cpu = unit.code;
-    if (run) {
-        if (!jit_load(c->object.bytes, c->object.size, &c->code, e))
-            goto done;
-        if (!find(c->code, c->symbol_main, &c->cpu.main, e))
-            goto done;
-        if (!find(c->code, c->symbol_delta, &c->cpu.segment_delta, e))
-            goto done;
-        if (!find(c->code, c->symbol_scan, &c->cpu.segment_scan, e))
-            goto done;
-        fill_library(c);
-    }
-    ok = true;
-done:
-    gen_cpu_unit_destroy(&unit);
-    LLVMContextDispose(context);
-    if (!ok)
+    if (c->arch.cuda ? !candidate_load_cuda(c, nvrtc, e) : !candidate_load_cpu(c, e)) {
         tune_candidate_unload(c);
-    return ok;
+        return false;
+    }
+    fill_library(c);
+    return true;
 }
 
 void tune_candidate_unload(tune_candidate *c) {
     if (!c->loaded)
         return;
-    if (c->code)
-        jit_unload(c->code);
-    c->code = NULL;
-    jit_object_destroy(&c->object);
-    memset(&c->object, 0, sizeof c->object);
-    memset(&c->cpu, 0, sizeof c->cpu);
+    if (c->arch.cuda)
+        candidate_unload_cuda(c);
+    else
+        candidate_unload_cpu(c);
     c->loaded = false;
 }
 
-static void print_header(FILE *out, const tune_candidate *c, const gen_cpu_unit *unit) {
-    char problem[256];
-    gen_problem_string(c->problem, c->op, problem, sizeof problem);
-    gen_tile first;
-    gen_tile_default(c->problem, c->op, c->isa, &first);
-    fprintf(out, "; Generated by nhac %s; do not edit. Made again by: nhac gen %s.yaml --target cpu%s\n", NHA_VERSION,
-            c->problem->name, memcmp(&first, &c->tile, sizeof first) == 0 ? "" : " --all");
-    fprintf(out, "; problem  %s\n; kernel   %s\n; tile    ", problem, unit->name);
-    for (int k = 0; k < GEN_CPU_KNOB_COUNT; k++)
-        if (c->tile.knob[k])
-            fprintf(out, " %s=%d", gen_knob_name(k), (int)c->tile.knob[k]);
-    fprintf(out, "\n; target   %s, cpu %s, vectors of %d floats\n", c->isa->triple, c->isa->cpu, c->isa->vector);
-    fprintf(out, "; layout   blocks of %lld tokens; scratch %lld bytes + %lld for each panel or token of the window\n",
-            (long long)unit->code.block_tokens, (long long)unit->code.scratch_bytes,
-            (long long)unit->code.scratch_panel_bytes);
-    fprintf(out, "; launch   %s(const nha_cpu_args *, task_begin, task_end, scratch): runtime/nha_library.h\n\n",
-            unit->symbol_main);
+char *tune_candidate_source(const tune_candidate *c, err *e) {
+    return c->arch.cuda ? candidate_source_cuda(c, e) : candidate_source_cpu(c, e);
 }
 
-char *tune_candidate_source(const tune_candidate *c, err *e) {
-    char *text = NULL, *ir = NULL;
-    size_t size = 0;
-    gen_cpu_unit unit = {0};
-    LLVMContextRef context = LLVMContextCreate();
-    FILE *out = NULL;
-    if (!gen_cpu_emit(context, c->problem, c->op, c->isa, &c->tile, &unit, e))
-        goto done;
-    ir = LLVMPrintModuleToString(unit.module);
-    out = open_memstream(&text, &size);
-    if (!out || !ir)
-        goto done;
-    print_header(out, c, &unit);
-    fputs(ir, out);
-done:
-    if (out && fclose(out) != 0) {
-        free(text);
-        text = NULL;
-    }
-    if (ir)
-        LLVMDisposeMessage(ir);
-    gen_cpu_unit_destroy(&unit);
-    LLVMContextDispose(context);
-    if (!text)
-        err_memory(e, "render");
-    return text;
+bool tune_default_tile(const gen_problem *problem, nha_op op, const tune_arch *arch, tune_tile *tile, err *e) {
+    memset(tile, 0, sizeof *tile);
+    if (arch->cuda)
+        return candidate_default_cuda(problem, op, arch, tile, e);
+    gen_tile_default(problem, op, arch->isa, &tile->cpu);
+    return true;
 }

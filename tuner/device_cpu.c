@@ -1,8 +1,7 @@
-/* device_cpu.c: the CPU behind the device interface, and the names that --device and a spec's targets may take. */
+/* device_cpu.c: the CPU behind the device interface. */
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/nearest.h"
 #include "tuner/device.h"
 #include "tuner/machine.h"
 
@@ -10,65 +9,101 @@ static const gen_isa *best_isa(void) {
     return gen_isa_best(nha_cpu_features());
 }
 
-static bool runs(const gen_isa *isa) {
+static bool runs(const tune_device *d, const tune_arch *arch) {
+    (void)d;
     const gen_isa *best = best_isa();
-    return best && strcmp(best->triple, isa->triple) == 0 && (isa->needs & ~nha_cpu_features()) == 0;
+    return arch->isa && best && strcmp(best->triple, arch->isa->triple) == 0 &&
+           (arch->isa->needs & ~nha_cpu_features()) == 0;
 }
 
-static void describe(char *out, size_t size) {
+static void describe(const tune_device *d, char *out, size_t size) {
     char model[128];
+    (void)d;
     tune_machine_model(model, sizeof model);
     snprintf(out, size, "cpu: %s, %s", model, nha_cpu_isa());
 }
 
-static bool prepare(tune_candidate *candidate, err *e) {
-    return tune_candidate_load(candidate, true, e);
+static int threads(const tune_device *d) {
+    (void)d;
+    return tune_machine_threads();
 }
 
-static bool verify(const tune_candidate *candidate, const tune_reference *reference, err *e) {
-    return tune_verify_kernel(&candidate->library, 0, reference, NULL, NULL, e);
+static bool prepare(const tune_device *d, tune_candidate *candidate, err *e) {
+    (void)d;
+    return tune_candidate_load(candidate, NULL, e);
 }
 
-const tune_device tune_device_cpu = {
-    .name = "cpu",
-    .target = "cpu",
-    .verified_by = "cpu",
-    .timed_by = "cpu",
-    .describe = describe,
-    .isa = best_isa,
-    .runs = runs,
-    .threads = tune_machine_threads,
-    .prepare = prepare,
-    .release = tune_candidate_unload,
-    .verify = verify,
-    .open_workload = tune_workload_open,
-    .close_workload = tune_workload_close,
-    .open_runner = tune_runner_open,
-    .close_runner = tune_runner_close,
-    .open_limit = tune_limit_open,
-    .close_limit = tune_limit_close,
-};
-
-const tune_device *tune_device_find(const char *name, err *e) {
-    if (!name || strcmp(name, "cpu") == 0)
-        return &tune_device_cpu;
-    if (strncmp(name, "cuda:", 5) == 0 && name[5] && strspn(name + 5, "0123456789") == strlen(name + 5)) {
-        err_set(e, ERR_MISSING, "device", "device %s: CUDA devices are not available in this version", name);
-        return NULL;
-    }
-    if (strcmp(name, "emu") == 0 || strncmp(name, "emu:sm_", 7) == 0) {
-        err_set(e, ERR_MISSING, "device", "device %s: the emulator is not available in this version", name);
-        return NULL;
-    }
-    static const char *const names[] = {"cpu", "cuda:0", "emu"};
-    err_set(e, ERR_USAGE, "device", "there is no device %s; did you mean %s?", name, base_nearest(name, names, 3));
-    return NULL;
+static void release(const tune_device *d, tune_candidate *candidate) {
+    (void)d;
+    tune_candidate_unload(candidate);
 }
 
-bool tune_target_available(const char *target, const char **why) {
-    *why = NULL;
-    if (strcmp(target, "cpu") == 0)
-        return true;
-    *why = "CUDA kernels are not available in this version";
-    return false;
+static bool verify(const tune_device *d, const tune_candidate *candidate, const tune_reference *reference, err *e) {
+    return tune_verify_kernel(&d->place, &candidate->library, 0, reference, NULL, NULL, e);
+}
+
+static bool open_workload(const tune_device *d, const gen_problem *problem, const gen_shape *shape,
+                          const nha_library *library, size_t cold_bytes, tune_workload **workload, err *e) {
+    return tune_workload_open(&d->place, problem, shape, library, cold_bytes, workload, e);
+}
+
+static void close_workload(const tune_device *d, tune_workload *workload) {
+    (void)d;
+    tune_workload_close(workload);
+}
+
+static bool open_runner(const tune_device *d, tune_workload *workload, const nha_library *library, const char *kernel,
+                        const char *isa, int threads, tune_runner **runner, err *e) {
+    (void)d;
+    return tune_runner_open(workload, library, kernel, isa, threads, runner, e);
+}
+
+static void close_runner(const tune_device *d, tune_runner *runner) {
+    (void)d;
+    tune_runner_close(runner);
+}
+
+#ifdef NHAC_LLVM
+static bool open_limit(const tune_device *d, tune_limit_kind kind, int dtype, size_t bytes, int threads,
+                       tune_limit **limit, err *e) {
+    (void)dtype; /* vectors multiply fp32 */
+    return tune_limit_open(kind, d->arch.isa, bytes, threads, limit, e);
+}
+
+static void close_limit(const tune_device *d, tune_limit *limit) {
+    (void)d;
+    tune_limit_close(limit);
+}
+#endif
+
+static void close_device(tune_device *d) {
+    free(d);
+}
+
+bool tune_device_open_cpu(tune_device **device, err *e) {
+    tune_device *d = calloc(1, sizeof *d);
+    *device = d;
+    if (!d)
+        return err_memory(e, "device");
+    *d = (tune_device){.name = "cpu",
+                       .verified_by = "cpu",
+                       .timed_by = "cpu",
+                       .place = tune_place_host,
+                       .arch = {.isa = best_isa()},
+                       .describe = describe,
+                       .runs = runs,
+                       .threads = threads,
+                       .prepare = prepare,
+                       .release = release,
+                       .verify = verify,
+                       .open_workload = open_workload,
+                       .close_workload = close_workload,
+                       .open_runner = open_runner,
+                       .close_runner = close_runner,
+#ifdef NHAC_LLVM /* their loops are made by LLVM */
+                       .open_limit = open_limit,
+                       .close_limit = close_limit,
+#endif
+                       .close = close_device};
+    return true;
 }

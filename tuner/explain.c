@@ -4,10 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <llvm-c/IRReader.h>
-
 #include "base/nearest.h"
-#include "tuner/journal.h"
+#include "tuner/report_data.h"
 
 enum { SHOWN = 6 };
 
@@ -30,139 +28,82 @@ const tune_manifest_kernel *tune_explain_find(const tune_library *library, const
     return NULL;
 }
 
-char *tune_explain_source(const tune_library *library, const tune_manifest_kernel *kernel, err *e) {
+char *tune_explain_file(const tune_library *library, const char *file, err *e) {
     char *text = NULL;
     size_t size;
-    return tune_library_read(library, kernel->source, &text, &size, e) ? text : NULL;
-}
-
-char *tune_explain_assembly(const tune_library *library, const tune_manifest_kernel *kernel, err *e) {
-    char *ir = tune_explain_source(library, kernel, e), *message = NULL, *text = NULL;
-    const gen_isa *isa = gen_isa_find(kernel->isa);
-    if (!ir)
-        return NULL;
-    if (!isa) {
-        err_set(e, ERR_INPUT, "show", "this version knows no ISA %s", kernel->isa);
-        free(ir);
-        return NULL;
-    }
-    LLVMContextRef context = LLVMContextCreate();
-    LLVMMemoryBufferRef buffer = LLVMCreateMemoryBufferWithMemoryRangeCopy(ir, strlen(ir), kernel->name);
-    LLVMModuleRef module = NULL;
-    if (LLVMParseIRInContext(context, buffer, &module, &message)) {
-        err_set(e, ERR_COMPILE, "show", "%s: %s", kernel->source, message ? message : "cannot be read");
-    } else {
-        text = jit_assembly(module, isa, e);
-        LLVMDisposeModule(module);
-    }
-    if (message)
-        LLVMDisposeMessage(message);
-    LLVMContextDispose(context);
-    free(ir);
-    return text;
+    return tune_library_read(library, file, &text, &size, e) ? text : NULL;
 }
 
 /* ---- Why ---- */
 
-typedef struct line {
-    const tune_record *record;
-    double ratio, noise;
-} line;
-
-static int by_ratio(const void *a, const void *b) {
-    const line *x = a, *y = b;
-    return (x->ratio > y->ratio) - (x->ratio < y->ratio);
+/* The best few of a group, and the kernel's own line where it is not among them. */
+static void print_group(const report_group *g, const char *tile, FILE *out) {
+    char why[1024];
+    fprintf(out, "\n%s, batch %lld x %lld tokens: %d candidates timed", gen_op_name(g->op), (long long)g->shape.batch,
+            (long long)g->shape.tokens, g->timed);
+    if (g->legal > 0)
+        fprintf(out, " of %lld legal ones", (long long)g->legal);
+    fprintf(out, "\n  winner: %s\n", g->winner ? g->winner->tile : "the untuned default");
+    report_why_won(g, why, sizeof why);
+    fprintf(out, "  %s\n", why);
+    if (g->limit[0] > 0)
+        fprintf(out, "  limits measured beside it: %.1f Gflop/s of multiply-adds, reading %.1f GB/s, updating %.1f GB/s\n",
+                g->limit[0], g->limit[1], g->limit[2]);
+    for (int i = 0; i < g->count; i++) {
+        const report_candidate *c = &g->candidates[i];
+        bool mine = strcmp(c->tile, tile) == 0;
+        if ((i >= SHOWN || !c->last) && !mine)
+            continue;
+        report_why_not(g, c, why, sizeof why);
+        if (c->last)
+            fprintf(out, "  %s %6.3f +- %.3f  %12.2f us  %-5s  %s: %s\n", mine ? "*" : " ", c->ratio, c->ratio * c->noise, c->us,
+                    tune_record_name(c->last->kind), c->tile, why);
+        else
+            fprintf(out, "  * %s: %s\n", c->tile, why);
+    }
 }
 
-/* Latest records of one kind for a shape, one a tile, fastest first. */
-static int collect(const tune_journal *j, int kind, const tune_record *shape, line *out) {
-    int count = 0;
-    for (size_t i = 0; i < j->count; i++) {
-        const tune_record *r = &j->records[i];
-        if (r->kind != kind || r->op != shape->op || r->samples.count == 0)
+static void print_refused(const report_data *d, const char *op, FILE *out) {
+    int shown = 0;
+    for (size_t i = 0; i < d->journal.count; i++) {
+        const tune_record *r = &d->journal.records[i];
+        if (strcmp(gen_op_name(r->op), op) != 0)
             continue;
-        if (tune_journal_timed(j, kind, (nha_op)shape->op, r->tile, shape->batch, shape->tokens) != r)
-            continue;
-        out[count].record = r;
-        out[count].ratio = tune_paired(&r->samples, &r->base, &out[count].noise);
-        count++;
-    }
-    qsort(out, (size_t)count, sizeof *out, by_ratio);
-    return count;
-}
-
-static void print_shape(const tune_journal *j, const tune_record *shape, const char *tile, line *lines, FILE *out) {
-    int firsts = collect(j, TUNE_RECORD_QUICK, shape, lines), count = collect(j, TUNE_RECORD_FINAL, shape, lines);
-    const char *round = "measured again, interleaved, on the shape itself";
-    if (count == 0) {
-        round = "first impressions only";
-        count = collect(j, TUNE_RECORD_QUICK, shape, lines);
-    }
-    fprintf(out, "\n%s, batch %lld x %lld tokens: %d candidates timed; %s:\n", gen_op_name(shape->op),
-            (long long)shape->batch, (long long)shape->tokens, firsts, round);
-    int base = 0; /* the default stands where its ratio, 1, belongs */
-    while (base < count && lines[base].ratio < 1)
-        base++;
-    for (int i = 0; i <= count; i++) {
-        if (i == base)
-            fprintf(out, "   %6.3f          the untuned default\n", 1.0);
-        if (i == count)
-            break;
-        bool mine = strcmp(lines[i].record->tile, tile) == 0;
-        if (i >= SHOWN && !mine)
-            continue;
-        fprintf(out, " %s %6.3f +- %.3f  %12.2f us  %s\n", mine ? "*" : " ", lines[i].ratio,
-                lines[i].noise * lines[i].ratio, tune_median(&lines[i].record->samples), lines[i].record->tile);
+        if (r->kind == TUNE_RECORD_PRUNED)
+            fprintf(out, "%s  %8lld tiles: %s\n", shown++ ? "" : "\nNever candidates, or refused:\n", (long long)r->count, r->tile);
+        if (r->kind == TUNE_RECORD_REJECTED || r->kind == TUNE_RECORD_FAILED || r->kind == TUNE_RECORD_IMPLAUSIBLE)
+            fprintf(out, "%s  %s: %s: %s\n", shown++ ? "" : "\nNever candidates, or refused:\n", tune_record_name(r->kind), r->tile,
+                    r->why);
     }
 }
 
 bool tune_explain_why(const tune_library *library, const tune_manifest_kernel *kernel, FILE *out, err *e) {
     char *text = NULL;
     size_t size;
-    tune_journal journal = {.fd = -1};
-    line *lines = NULL;
-    bool ok = false;
+    report_data d;
     const char *tile = strchr(kernel->name, '.');
     tile = tile ? tile + 1 : "";
     fprintf(out, "%s\nrank %lld: of the kernels whose ISA (%s here) and ranges fit a plan, the lowest rank runs.\n",
             kernel->name, (long long)kernel->rank, kernel->isa);
     if (kernel->rank >= 100)
         fprintf(out, "An untuned default: it serves every shape that no tuned kernel covers.\n");
-    if (!tune_library_read(library, "tuning.jsonl", &text, &size, e) || !tune_journal_parse(text, size, &journal, e))
-        goto done;
-    lines = calloc(journal.count + 1, sizeof *lines);
-    if (!lines) {
-        err_memory(e, "show");
-        goto done;
-    }
-    if (journal.count == 0) {
-        fprintf(out, "The library was built, not tuned: there are no measurements.\n");
-        ok = true;
-        goto done;
-    }
-    int verified = 0, rejected = 0, failed = 0;
-    for (size_t i = 0; i < journal.count; i++) {
-        verified += journal.records[i].kind == TUNE_RECORD_VERIFIED;
-        rejected += journal.records[i].kind == TUNE_RECORD_REJECTED;
-        failed += journal.records[i].kind == TUNE_RECORD_FAILED;
-    }
-    fprintf(out, "Candidates of all ops: %d matched the oracle, %d did not, %d failed to compile or load.\n", verified,
-            rejected, failed);
-    fprintf(out, "Time relative to the default in the same rounds, median and its standard error:\n");
-    for (size_t i = 0; i < journal.count; i++) { /* each shape once, by its first quick record */
-        const tune_record *r = &journal.records[i];
-        bool first = r->kind == TUNE_RECORD_QUICK && strcmp(gen_op_name(r->op), kernel->op) == 0;
-        for (size_t k = 0; k < i && first; k++) {
-            const tune_record *q = &journal.records[k];
-            first = !(q->kind == r->kind && q->op == r->op && q->batch == r->batch && q->tokens == r->tokens);
-        }
-        if (first)
-            print_shape(&journal, r, tile, lines, out);
-    }
-    ok = true;
-done:
+    if (!tune_library_read(library, "tuning.jsonl", &text, &size, e))
+        return false;
+    bool ok = report_data_open(text, size, &library->spec.problem, &library->manifest, &d, e);
     free(text);
-    free(lines);
-    tune_journal_close(&journal);
-    return ok;
+    if (!ok)
+        return false;
+    if (d.journal.count == 0) {
+        fprintf(out, "The library was built, not tuned: there are no measurements.\n");
+    } else {
+        fprintf(out, "Candidates of all ops: %d matched the oracle, %d did not, %d failed to compile or load; %d times were "
+                     "refused as measuring errors.\nTime relative to the default in the same rounds, median and its standard "
+                     "error:\n", d.verified, d.rejected, d.failed, d.refused);
+        for (int i = 0; i < d.count; i++)
+            if (strcmp(gen_op_name(d.groups[i].op), kernel->op) == 0)
+                print_group(&d.groups[i], tile, out);
+        print_refused(&d, kernel->op, out);
+    }
+    report_data_free(&d);
+    return true;
 }

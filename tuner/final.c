@@ -1,39 +1,57 @@
-/* final.c: see final.h. The time a call takes is known from the first round; the shape is shortened only if even a few
- * rounds of it would not fit. */
+/* final.c: see final.h. The time a call takes is known from the first impressions; the shape is shortened only if even
+ * a few rounds of it would not fit. */
 #include "tuner/final.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-enum { FINALISTS = 8, ROUNDS = 21, ROUNDS_LEAST = 5 };
+#include "tuner/search_timing.h"
+
+/* Who enters a stage, by the scores of the one before: at most `most`, no slower than `near` times the best. */
+static const struct stage {
+    tune_stage stage;
+    int most, rounds, rounds_least;
+    double near;
+} stages[] = {
+    {TUNE_HEAT, 8, 15, 5, 1.15},
+    {TUNE_FINAL, 4, 49, 7, 1.05},
+};
+static const double HEAT_NOISE = 0.01; /* known as well as this, a time needs no more rounds of the first stage */
 static const double SAMPLE = 10e-3; /* seconds a sample */
-static const double NEAR = 1.15;    /* of the best ratio: who is slower at first sight is not asked again */
 static const double TIE_LEAST = 0.005, TIE_MOST = 0.03; /* bounds of the band of ties, relative */
 static const size_t COLD_BYTES = 128u << 20;
 
-static tune_score at(const tune_score *scores, const tune_search *s, int candidate, int bucket) {
-    return scores[(size_t)candidate * (size_t)s->bucket_count + (size_t)bucket];
+static bool is_verified(const tune_search *s, int candidate) {
+    return s->space.candidates[candidate].status == TUNE_VERIFIED;
 }
 
-/* Places of the best third of those timed, at most FINALISTS, fastest first. */
-static int finalists(const tune_search *s, int bucket, int *out) {
-    int timed = 0, count = 0;
+/* What a time is taken for: of first impressions, which are many and noisy, what the model makes of all of them; else
+ * what was measured. */
+static double taken_for(const tune_search *s, tune_stage stage, int candidate, int bucket) {
+    return stage == TUNE_QUICK ? tune_cost_model_ratio(&s->models[bucket], candidate)
+                               : tune_search_at(s, stage, candidate, bucket)->ratio;
+}
+
+/* Places of those of `from` that enter the stage, fastest first; of first impressions no more than a third. */
+static int contestants(const tune_search *s, int bucket, tune_stage from, const struct stage *to, int *out) {
+    int timed = 0, count = 0, most = to->most;
     double best = 1;
-    for (int i = 1; i < s->space.count; i++) {
-        tune_score q = at(s->quick, s, i, bucket);
-        timed += q.timed;
-        if (q.timed && q.ratio < best)
-            best = q.ratio;
-    }
-    int most = (timed + 2) / 3 < FINALISTS ? (timed + 2) / 3 : FINALISTS;
+    for (int i = 1; i < s->space.count; i++)
+        if (tune_search_at(s, from, i, bucket)->timed && is_verified(s, i)) {
+            timed++;
+            best = fmin(best, taken_for(s, from, i, bucket));
+        }
+    if (from == TUNE_QUICK && (timed + 2) / 3 < most)
+        most = (timed + 2) / 3;
     while (count < most) {
         int pick = -1;
         for (int i = 1; i < s->space.count; i++) {
-            tune_score q = at(s->quick, s, i, bucket);
-            bool taken = !q.timed || q.ratio > NEAR * best || s->space.candidates[i].status != TUNE_VERIFIED;
+            tune_score q = *tune_search_at(s, from, i, bucket);
+            double ratio = taken_for(s, from, i, bucket), slack = from == TUNE_QUICK ? 0 : 2 * q.noise;
+            bool taken = !q.timed || !is_verified(s, i) || ratio * (1 - slack) > to->near * best;
             for (int k = 0; k < count && !taken; k++)
                 taken = out[k] == i;
-            if (!taken && (pick < 0 || q.ratio < at(s->quick, s, pick, bucket).ratio))
+            if (!taken && (pick < 0 || ratio < taken_for(s, from, pick, bucket)))
                 pick = i;
         }
         if (pick < 0)
@@ -43,73 +61,162 @@ static int finalists(const tune_search *s, int bucket, int *out) {
     return count;
 }
 
-bool tune_final(tune_search *s, int bucket, double deadline, err *e) {
-    int chosen[FINALISTS], count = 0, known = finalists(s, bucket, chosen);
-    tune_candidate *group[FINALISTS];
-    for (int i = 0; i < known; i++)
-        if (!at(s->final, s, chosen[i], bucket).timed)
-            group[count++] = &s->space.candidates[chosen[i]];
-    if (count == 0)
-        return true;
-    bool ok = false;
-    tune_workload *w = NULL;
-    gen_shape shape = s->buckets[bucket].shape;
-    tune_prepare_options p = {s->device, s->reference, s->jobs, s->clock, deadline};
-    if (!tune_prepare(group, count, &p, e))
-        return false;
-    for (int i = 0; i < count; i++)
-        if (!tune_search_record_status(s, group[i], e))
-            goto done;
-    /* One call to settle the iterations and ROUNDS_LEAST to measure, of everyone, have to fit. */
-    const gen_shape *timed = &s->timed[bucket];
-    double per_token = s->timed_us[bucket] * 1e-6 / ((double)timed->tokens * (double)timed->batch);
-    double most = (deadline - s->clock.now(s->clock.context)) / ((ROUNDS_LEAST + 1) * (count + 1) * per_token);
-    while ((double)shape.tokens * (double)shape.batch > most &&
-           (shape.tokens / 2 >= timed->tokens || shape.batch / 2 >= timed->batch)) {
-        if (shape.batch / 2 >= timed->batch)
-            shape.batch /= 2;
-        else
-            shape.tokens /= 2;
+static int count_timed(const tune_search *s, tune_stage stage, int bucket) {
+    int count = 0;
+    for (int i = 1; i < s->space.count; i++)
+        count += tune_search_at(s, stage, i, bucket)->timed;
+    return count;
+}
+
+/* ---- When a stage knows enough ---- */
+
+/* Half the width of what two ratios may differ by and still be the same. */
+static double band(double noise_a, double noise_b) {
+    return 2 * hypot(noise_a, noise_b);
+}
+
+/* The best is well known, and separated from each of the others, the default included, or so close to it that it does
+ * not matter. */
+static bool resolved(void *context, const tune_samples *samples, int count) {
+    (void)context;
+    double ratio[TUNE_GROUP_MAX + 1], noise[TUNE_GROUP_MAX + 1];
+    int best = 0;
+    ratio[0] = 1;
+    noise[0] = 0;
+    for (int i = 1; i < count; i++) {
+        ratio[i] = tune_paired(&samples[i], &samples[0], &noise[i]);
+        if (ratio[i] < ratio[best])
+            best = i;
     }
-    tune_measure_options o = {
-        .clock = s->clock, .sample_seconds = SAMPLE, .rounds = ROUNDS, .rounds_least = 3, .deadline = deadline};
+    for (int i = 0; i < count; i++) {
+        double width = band(noise[i], noise[best]);
+        if (noise[best] > TIE_MOST / 2)
+            return false;
+        if (i != best && fabs(ratio[i] / ratio[best] - 1) < width && width > TIE_LEAST)
+            return false;
+    }
+    return true;
+}
+
+static bool heated(void *context, const tune_samples *samples, int count) {
+    (void)context;
+    for (int i = 1; i < count; i++) {
+        double noise, ratio = tune_paired(&samples[i], &samples[0], &noise);
+        if (noise > HEAT_NOISE && ratio * (1 - 2 * noise) < stages[0].near)
+            return false;
+    }
+    return true;
+}
+
+/* ---- Stages ---- */
+
+static bool open_shape(tune_search *s, int bucket, const gen_shape *shape, tune_workload **w, err *e) {
     err small = {0};
-    if (!s->device->open_workload(s->problem, &shape, &s->space.candidates[0].library, COLD_BYTES, &w, &small)) {
-        ok = small.code == ERR_INPUT; /* it does not fit in memory: the first impressions have to do */
-        if (ok)
-            tune_progress_line(s->progress, "note: %s", small.text);
-        else
-            err_set(e, small.code, small.stage, "%s", small.text);
-        err_clear(&small);
-        goto done;
-    }
-    tune_progress_update(s->progress, "%s: the best %d again, batch %lld x %lld tokens", gen_op_name(s->op), count,
-                         (long long)shape.batch, (long long)shape.tokens);
-    ok = tune_search_time(s, bucket, &shape, TUNE_RECORD_FINAL, w, group, count, &o, e);
-done:
-    s->device->close_workload(w);
-    for (int i = 0; i < count; i++)
-        s->device->release(group[i]);
+    *w = NULL;
+    if (s->device->open_workload(s->device, s->problem, shape, &s->space.candidates[0].library, COLD_BYTES, w, &small))
+        return true;
+    bool ok = small.code == ERR_INPUT; /* it does not fit in memory: the first impressions have to do */
+    if (ok)
+        tune_progress_line(s->progress, "note: %s", small.text);
+    else
+        err_set(e, small.code, small.stage, "%s", small.text);
+    err_clear(&small);
+    (void)bucket;
     return ok;
 }
 
+bool tune_final_open(tune_search *s, int bucket, double call, gen_shape *shape, tune_workload **w, err *e) {
+    *shape = tune_search_fitting(s, bucket, 1, call);
+    return open_shape(s, bucket, shape, w, e);
+}
+
+static tune_measure_options options_of(const tune_search *s, const struct stage *stage, double deadline) {
+    return (tune_measure_options){.clock = s->clock,
+                                  .sample_seconds = SAMPLE,
+                                  .rounds = stage->rounds,
+                                  .rounds_least = stage->rounds_least,
+                                  .deadline = deadline,
+                                  .enough = stage->stage == TUNE_FINAL ? resolved : heated};
+}
+
+bool tune_final_heat(tune_search *s, int bucket, const gen_shape *shape, tune_workload *w, tune_candidate *const *group,
+                     int count, double deadline, err *e) {
+    tune_measure_options o = options_of(s, &stages[0], deadline);
+    return tune_search_time(s, bucket, shape, TUNE_HEAT, w, group, count, &o, e);
+}
+
+/* Loads and verifies again those of the stage that have no time in it; *count of them. */
+static bool assemble(tune_search *s, int bucket, const struct stage *stage, double deadline, tune_candidate **group,
+                     int *count, err *e) {
+    int places[TUNE_GROUP_MAX], known = contestants(s, bucket, stage->stage - 1, stage, places);
+    bool alone = known == 1 && stage->stage == TUNE_FINAL && count_timed(s, TUNE_FINAL, bucket) == 0;
+    *count = 0;
+    for (int i = 0; i < known && !alone; i++)
+        if (!tune_search_at(s, stage->stage, places[i], bucket)->timed)
+            group[(*count)++] = &s->space.candidates[places[i]];
+    tune_prepare_options p = {s->device, s->reference, s->jobs, s->clock, deadline};
+    double begin = tune_search_now(s);
+    bool ok = *count == 0 || tune_prepare(group, *count, &p, e);
+    s->preparing += tune_search_now(s) - begin;
+    for (int i = 0; ok && i < *count; i++)
+        if (group[i]->status != TUNE_NEW)
+            ok = tune_search_record_status(s, group[i], 0, e);
+    return ok;
+}
+
+bool tune_final(tune_search *s, int bucket, double deadline, err *e) {
+    if (s->device->model)
+        return true; /* a model says the same a second time */
+    bool ok = true;
+    tune_workload *w = NULL;
+    gen_shape shape = s->buckets[bucket].shape;
+    for (size_t k = 0; ok && k < sizeof stages / sizeof *stages; k++) {
+        tune_candidate *group[TUNE_GROUP_MAX];
+        int count = 0;
+        ok = assemble(s, bucket, &stages[k], deadline, group, &count, e);
+        if (ok && count > 0 && !w) { /* one call to settle the iterations and the least rounds, of everyone, must fit */
+            int calls = (stages[k].rounds_least + 1) * (count + 1) + (stages[1].rounds_least + 1) * 4;
+            shape = tune_search_fitting(s, bucket, calls, deadline - tune_search_now(s));
+            ok = open_shape(s, bucket, &shape, &w, e);
+        }
+        if (ok && count > 0 && w) {
+            tune_progress_update(s->progress, "%s: the best %d again, batch %lld x %lld tokens", gen_op_name(s->op),
+                                 count, (long long)shape.batch, (long long)shape.tokens);
+            double begin = tune_search_now(s);
+            tune_measure_options o = options_of(s, &stages[k], deadline);
+            ok = tune_search_time(s, bucket, &shape, stages[k].stage, w, group, count, &o, e);
+            s->timing += tune_search_now(s) - begin;
+        }
+        for (int i = 0; i < count; i++)
+            s->device->release(s->device, group[i]);
+    }
+    if (ok && w && tune_search_now(s) + 2 < deadline)
+        ok = tune_search_limits(s, bucket, w, e);
+    s->device->close_workload(s->device, w);
+    return ok;
+}
+
+/* ---- The choice ---- */
+
+/* The last stage that anyone reached. */
+static tune_stage reached(const tune_search *s, int bucket) {
+    tune_stage stage = TUNE_FINAL;
+    while (stage > TUNE_QUICK && count_timed(s, stage, bucket) == 0)
+        stage--;
+    return stage;
+}
+
 tune_score tune_search_score(const tune_search *s, int candidate, int bucket) {
-    bool finals = false;
-    for (int i = 1; i < s->space.count && !finals; i++)
-        finals = at(s->final, s, i, bucket).timed;
-    return at(finals ? s->final : s->quick, s, candidate, bucket);
+    return *tune_search_at(s, reached(s, bucket), candidate, bucket);
 }
 
 int tune_search_choose(const tune_search *s, int bucket) {
     int best = 0, winner = 0;
     double ratio = 1, noise = 0;
-    bool finals = false;
-    for (int i = 1; i < s->space.count && !finals; i++)
-        finals = at(s->final, s, i, bucket).timed;
-    const tune_score *scores = finals ? s->final : s->quick;
+    tune_stage stage = reached(s, bucket);
     for (int i = 1; i < s->space.count; i++) {
-        tune_score f = at(scores, s, i, bucket);
-        if (!f.timed || s->space.candidates[i].status != TUNE_VERIFIED || f.ratio >= ratio)
+        tune_score f = *tune_search_at(s, stage, i, bucket);
+        if (!f.timed || !is_verified(s, i) || f.ratio >= ratio)
             continue;
         best = i;
         ratio = f.ratio;
@@ -120,13 +227,10 @@ int tune_search_choose(const tune_search *s, int bucket) {
         return 0;
     winner = best;
     for (int i = 1; i < s->space.count; i++) {
-        tune_score f = at(scores, s, i, bucket);
-        if (!f.timed || s->space.candidates[i].status != TUNE_VERIFIED)
+        tune_score f = *tune_search_at(s, stage, i, bucket);
+        if (!f.timed || !is_verified(s, i) || f.ratio >= 1 - fmax(TIE_LEAST, 2 * f.noise))
             continue;
-        if (f.ratio >= 1 - fmax(TIE_LEAST, 2 * f.noise))
-            continue;
-        double band = fmin(TIE_MOST, fmax(TIE_LEAST, 2 * hypot(noise, f.noise)));
-        bool tie = f.ratio <= ratio * (1 + band);
+        bool tie = f.ratio <= ratio * (1 + fmin(TIE_MOST, fmax(TIE_LEAST, band(noise, f.noise))));
         if (tie && s->space.candidates[i].order < s->space.candidates[winner].order)
             winner = i;
     }

@@ -1,21 +1,22 @@
-/* final.h: the second round of a search: the best candidates of a bucket measured again, on its own shape, and the
- * choice. */
+/* final.h: the stages after the first impressions: the best candidates of a bucket measured again on its own shape, fewer
+ * of them for longer, until the best is separated from the rest or all that are left are tied; and the choice. */
 #ifndef TUNER_FINAL_H
 #define TUNER_FINAL_H
 
 #include "tuner/prepare.h"
 #include "tuner/search.h"
 
-enum { TUNE_GROUP_MAX = 16 };
+/* Seconds a call of the shape may take where everyone is measured on it. */
+#define TUNE_FINAL_CALL 0.25
 
-/* Measures the best of a bucket's first impressions that have no final time yet, until `deadline` by the clock. */
+/* Runs the stages for a bucket until `deadline` by the clock, leaving out what the journal has. */
 bool tune_final(tune_search *search, int bucket, double deadline, err *e);
 
-/* Shared by both rounds (search.c): writes verified, rejected or failed unless the journal has it ... */
-bool tune_search_record_status(tune_search *search, const tune_candidate *candidate, err *e);
-/* ... and times the verified ones of a group (at most TUNE_GROUP_MAX) beside the default on `workload`, one record
- * each. `shape` is what the workload was opened for. */
-bool tune_search_time(tune_search *search, int bucket, const gen_shape *shape, int kind, tune_workload *workload,
-                      tune_candidate *const *group, int count, const tune_measure_options *options, err *e);
+/* Opens a workload on the bucket's shape, cut down until a call takes at most `call` seconds. Where it does not fit in
+ * memory *workload is NULL: first impressions have to do. */
+bool tune_final_open(tune_search *search, int bucket, double call, gen_shape *shape, tune_workload **workload, err *e);
+/* The first stage for a group that is loaded, on that workload. */
+bool tune_final_heat(tune_search *search, int bucket, const gen_shape *shape, tune_workload *workload,
+                     tune_candidate *const *group, int count, double deadline, err *e);
 
 #endif

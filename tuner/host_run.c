@@ -6,13 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const nha_device CPU = {.kind = NHA_CPU};
-
 typedef struct host_run {
     const nha_library *library;
     const gen_problem *problem;
     const tune_batch *batch;
     const tune_run_options *options;
+    const tune_place *place;
     tune_result *result;
     nha_plan *plan[2]; /* by op, made when first needed */
     void *workspace[2];
@@ -27,35 +26,6 @@ typedef struct host_run {
     int32_t *piece_cu, *index; /* [N+1], [N] */
 } host_run;
 
-bool tune_nha_error(err *e, const char *what, const nha_error *error) {
-    err_code code = ERR_DEVICE;
-    switch (error->status) {
-    case NHA_INVALID_ARGUMENT:
-    case NHA_OUT_OF_BOUNDS:
-    case NHA_BAD_DATA:
-        code = ERR_INPUT;
-        break;
-    case NHA_NO_KERNEL:
-    case NHA_NO_DEVICE:
-    case NHA_UNSUPPORTED:
-        code = ERR_MISSING;
-        break;
-    case NHA_OUT_OF_MEMORY:
-        code = ERR_MEMORY;
-        break;
-    default:
-        break;
-    }
-    return err_set(e, code, "run", "%s: %s", what, error->text[0] ? error->text : nha_status_text(error->status));
-}
-
-void *tune_aligned(int64_t bytes) {
-    void *p = NULL;
-    if (bytes < 0 || posix_memalign(&p, NHA_WORKSPACE_ALIGN, bytes ? (size_t)bytes : 1))
-        return NULL;
-    return p;
-}
-
 /* Contiguous [B,T,heads,dim]. */
 static nha_tensor contiguous(const void *data, int64_t tokens, int64_t heads, int64_t dim) {
     return (nha_tensor){(void *)(uintptr_t)data, tokens * heads * dim, heads * dim, dim};
@@ -69,13 +39,13 @@ static bool make_plan(host_run *run, int op, err *e) {
     NHA_INIT(options);
     options.problem = run->options->problem;
     options.op = op;
-    options.device = CPU;
+    options.device = run->place->device;
     options.threads = run->options->threads;
     options.max_sequences = run->batch->sequences;
     options.max_length = op == NHA_DECODE ? 1 : run->longest_piece > 0 ? run->longest_piece : 1;
     options.cache_tokens = run->pool ? run->format.tokens : 0;
     options.kernel = run->options->kernel[op];
-    options.isa = run->options->isa;
+    options.isa = tune_place_isa(run->place, run->options->isa);
     if (op == NHA_PREFILL) {
         int64_t total = tune_batch_total(run->batch);
         options.max_tokens = total > 0 ? total : 1;
@@ -85,17 +55,13 @@ static bool make_plan(host_run *run, int op, err *e) {
     if (nha_plan_create(run->library, &options, &run->plan[op], &error))
         return tune_nha_error(e, "plan", &error);
     snprintf(run->result->kernel[op], sizeof run->result->kernel[op], "%s", nha_plan_kernel(run->plan[op]));
-    run->workspace[op] = tune_aligned((int64_t)nha_plan_workspace(run->plan[op]));
-    return run->workspace[op] || err_memory(e, "run");
+    run->workspace[op] = tune_place_alloc(run->place, (int64_t)nha_plan_workspace(run->plan[op]), e);
+    return run->workspace[op] != NULL;
 }
 
 static bool execute(host_run *run, int op, const nha_args *args, err *e) {
-    nha_error error = {0};
-    if (!make_plan(run, op, e))
-        return false;
-    if (nha_execute(run->plan[op], args, run->workspace[op], nha_plan_workspace(run->plan[op]), NULL, &error))
-        return tune_nha_error(e, gen_op_name(op), &error);
-    return true;
+    return make_plan(run, op, e) && tune_place_execute(run->place, run->plan[op], run->problem, op, args,
+                                                       run->workspace[op], nha_plan_workspace(run->plan[op]), e);
 }
 
 /* The arguments common to all executions: tensors of `tokens` tokens (per sequence) at `data`. */
@@ -254,19 +220,19 @@ static nha_cache_image image_of(const gen_problem *problem, const tune_cache *ca
     return image;
 }
 
-bool tune_cache_load(const nha_library *library, const gen_problem *problem, int index, const nha_cache_format *format,
+bool tune_cache_load(const tune_place *place, const nha_library *library, const gen_problem *problem, int index, const nha_cache_format *format,
                      void *pool, int32_t row, const tune_cache *cache, int64_t n, err *e) {
     nha_cache_image image = image_of(problem, cache, n);
     nha_error error = {0};
-    return !nha_cache_import(library, index, CPU, format, pool, row, &image, NULL, &error) ||
+    return !nha_cache_import(library, index, place->device, format, pool, row, &image, NULL, &error) ||
            tune_nha_error(e, "cache import", &error);
 }
 
-bool tune_cache_save(const nha_library *library, const gen_problem *problem, int index, const nha_cache_format *format,
+bool tune_cache_save(const tune_place *place, const nha_library *library, const gen_problem *problem, int index, const nha_cache_format *format,
                      const void *pool, int32_t row, tune_cache *cache, int64_t n, err *e) {
     nha_cache_image image = image_of(problem, cache, n);
     nha_error error = {0};
-    if (nha_cache_export(library, index, CPU, format, pool, row, &image, NULL, &error))
+    if (nha_cache_export(library, index, place->device, format, pool, row, &image, NULL, &error))
         return tune_nha_error(e, "cache export", &error);
     cache->pos[n] = image.pos;
     return true;
@@ -291,11 +257,14 @@ static bool open_pool(host_run *run, err *e) {
             last = pos;
     }
     NHA_INIT(run->format);
-    if (nha_cache_describe(run->library, run->options->problem, CPU, last, &run->format, &error))
+    if (nha_cache_describe(run->library, run->options->problem, run->place->device, last, &run->format, &error))
         return tune_nha_error(e, "cache", &error);
-    if (!tune_size_mul(batch->sequences, run->format.row_bytes, &bytes) || !(run->pool = tune_aligned(bytes)))
+    if (!tune_size_mul(batch->sequences, run->format.row_bytes, &bytes))
         return err_memory(e, "run");
-    if (nha_cache_reset(run->library, run->options->problem, CPU, &run->format, run->pool, NULL, batch->sequences, NULL,
+    run->pool = tune_place_alloc(run->place, bytes, e);
+    if (!run->pool)
+        return false;
+    if (nha_cache_reset(run->library, run->options->problem, run->place->device, &run->format, run->pool, NULL, batch->sequences, NULL,
                         &error))
         return tune_nha_error(e, "cache reset", &error);
     bool ok = true, memory = !batch->cache && batch->hk0 && p->slots;
@@ -306,7 +275,7 @@ static bool open_pool(host_run *run, err *e) {
     }
     const tune_cache *from = memory ? &fresh : batch->cache;
     for (int64_t n = 0; ok && from && n < batch->sequences; n++)
-        ok = tune_cache_load(run->library, run->problem, run->options->problem, &run->format, run->pool, (int32_t)n,
+        ok = tune_cache_load(run->place, run->library, run->problem, run->options->problem, &run->format, run->pool, (int32_t)n,
                              from, n, e);
     tune_cache_destroy(&fresh);
     return ok;
@@ -320,7 +289,7 @@ static bool save_pool(host_run *run, err *e) {
         return false; /* for its sizes */
     result->has_cache = true;
     for (int64_t n = 0; n < run->batch->sequences; n++)
-        if (!tune_cache_save(run->library, run->problem, run->options->problem, &run->format, run->pool, (int32_t)n,
+        if (!tune_cache_save(run->place, run->library, run->problem, run->options->problem, &run->format, run->pool, (int32_t)n,
                              &result->cache, n, e))
             return false;
     if (p->slots) {
@@ -347,7 +316,7 @@ static bool create_result(const gen_problem *problem, const tune_batch *batch, t
 
 bool tune_host_run(const nha_library *library, const gen_problem *problem, const tune_batch *batch,
                    const tune_run_options *options, tune_result *result, err *e) {
-    host_run run = {.library = library, .problem = problem, .batch = batch, .options = options, .result = result};
+    host_run run = {.library = library, .problem = problem, .batch = batch, .options = options, .place = options->place ? options->place : &tune_place_host, .result = result};
     bool ok = create_result(problem, batch, result, e);
     run.cut = options->cuts && options->cut_count > 0;
     ok = ok && ((run.done = calloc((size_t)batch->sequences, sizeof *run.done)) || err_memory(e, "run"));
@@ -367,11 +336,11 @@ bool tune_host_run(const nha_library *library, const gen_problem *problem, const
         ok = save_pool(&run, e);
     for (int op = 0; op < 2; op++) {
         nha_plan_destroy(run.plan[op]);
-        free(run.workspace[op]);
+        tune_place_free(run.place, run.workspace[op]);
     }
     for (int id = 0; id < TUNE_INPUTS; id++)
         free(run.gather[id]);
-    free(run.pool);
+    tune_place_free(run.place, run.pool);
     free(run.done);
     free(run.piece_o);
     free(run.piece_lse);

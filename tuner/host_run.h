@@ -5,6 +5,7 @@
 
 #include "runtime/nha.h"
 #include "tuner/batch.h"
+#include "tuner/place.h"
 
 /* A piece of every sequence: the next `tokens` tokens (fewer where a sequence ends), by prefill or by decode steps. */
 typedef struct tune_cut {
@@ -17,6 +18,7 @@ typedef struct tune_run_options {
     int threads;           /* 0: as many as the machine has */
     const char *isa;       /* highest ISA to use, or NULL */
     const char *kernel[2]; /* by op: a kernel by name, or NULL */
+    const tune_place *place; /* where it runs; NULL: on the CPU */
     bool cache;            /* go through a cache, and return one, even where the batch has none and there are no cuts */
     const tune_cut
         *cuts; /* pieces, in order; the last one repeats until all is done. NULL: one prefill of everything */
@@ -41,16 +43,11 @@ bool tune_host_run(const nha_library *library, const gen_problem *problem, const
 /* Frees the arrays and zeroes the struct. A zeroed struct is allowed. */
 void tune_result_destroy(tune_result *result);
 
-/* Between cache n of `cache` and a row of a pool of that format. Save needs cache->tokens >= min(R, pos) and sets
+/* Between cache n of `cache` and a row of a pool of that format, which is memory of the place. Save needs cache->tokens >= min(R, pos) and sets
  * pos[n]. */
-bool tune_cache_load(const nha_library *library, const gen_problem *problem, int index, const nha_cache_format *format,
+bool tune_cache_load(const tune_place *place, const nha_library *library, const gen_problem *problem, int index, const nha_cache_format *format,
                      void *pool, int32_t row, const tune_cache *cache, int64_t n, err *e);
-bool tune_cache_save(const nha_library *library, const gen_problem *problem, int index, const nha_cache_format *format,
+bool tune_cache_save(const tune_place *place, const nha_library *library, const gen_problem *problem, int index, const nha_cache_format *format,
                      const void *pool, int32_t row, tune_cache *cache, int64_t n, err *e);
-
-/* Sets *e from libnha's error; always false. `what` names the call: "plan", "execute". */
-bool tune_nha_error(err *e, const char *what, const nha_error *error);
-/* malloc of NHA_WORKSPACE_ALIGN alignment, one byte at least; NULL: no memory, or a negative size. free() it. */
-void *tune_aligned(int64_t bytes);
 
 #endif

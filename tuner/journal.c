@@ -1,5 +1,4 @@
-/* journal.c: see journal.h. A line is {...,"sum":"16 hex digits"}; the sum is the beginning of the SHA-256 of what
- * stands before the comma. */
+/* journal.c: see journal.h. The file and what is known of it; lines are journal_line.c's. */
 #include "tuner/journal.h"
 
 #include <errno.h>
@@ -7,24 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/json.h"
 #include "base/path.h"
 #include "base/sha256.h"
-
-enum { SUM_DIGITS = 16, LINE_BYTES_MAX = 1 << 16 };
-static const char SUM_BEGIN[] = ",\"sum\":\"", SUM_END[] = "\"}";
-
-const char *tune_record_name(int kind) {
-    static const char *const names[] = {
-#define NAME_(name, text) text,
-        TUNE_RECORD_LIST(NAME_)
-#undef NAME_
-    };
-    return names[kind];
-}
+#include "tuner/journal_line.h"
 
 void tune_journal_key(const gen_problem *problem, const char *device, const char *generator, const char *compiler,
                       int threads, char key[65]) {
@@ -46,114 +34,18 @@ void tune_journal_key(const gen_problem *problem, const char *device, const char
     base_sha256_end_hex(&h, key);
 }
 
-/* ---- Lines ---- */
-
-static void sum_of(const char *text, size_t size, char sum[65]) {
-    base_sha256_hex(text, size, sum);
-    sum[SUM_DIGITS] = 0;
+const char *tune_journal_system(void) {
+    const char *folder = getenv("NHAC_SYSTEM_DB");
+    return folder && folder[0] ? folder : "/usr/share/nhac/db";
 }
 
-static void put_samples(json_writer *w, const char *key, const tune_samples *s) {
-    json_begin_array(w, key);
-    for (int i = 0; i < s->count; i++)
-        json_put_number(w, NULL, s->us[i]);
-    json_end_array(w);
-}
+/* ---- Records ---- */
 
-static void write_line(base_buf *out, const tune_journal *journal, const tune_record *r) {
-    json_writer w = {.out = out};
-    json_begin_object(&w, NULL);
-    json_put_integer(&w, "v", TUNE_JOURNAL_VERSION);
-    json_put_text(&w, "record", tune_record_name(r->kind));
-    json_put_text(&w, "op", gen_op_name(r->op));
-    if (r->kind == TUNE_RECORD_DONE) {
-        json_put_number(&w, "seconds", r->seconds);
-        json_put_bool(&w, "exhausted", r->exhausted);
-    } else {
-        json_put_text(&w, "tile", r->tile);
-    }
-    if (r->kind == TUNE_RECORD_VERIFIED)
-        json_put_text(&w, "verified_by", journal->verified_by);
-    if (r->kind == TUNE_RECORD_REJECTED || r->kind == TUNE_RECORD_FAILED)
-        json_put_text(&w, "why", r->why);
-    if (r->kind == TUNE_RECORD_QUICK || r->kind == TUNE_RECORD_FINAL || r->kind == TUNE_RECORD_DONE) {
-        json_put_integer(&w, "batch", r->batch);
-        json_put_integer(&w, "tokens", r->tokens);
-    }
-    if (r->kind == TUNE_RECORD_QUICK || r->kind == TUNE_RECORD_FINAL) {
-        json_put_integer(&w, "timed_batch", r->timed_batch);
-        json_put_integer(&w, "timed_tokens", r->timed_tokens);
-        json_put_integer(&w, "threads", r->threads);
-        json_put_text(&w, "timed_by", journal->timed_by);
-        json_put_integer(&w, "iterations", r->samples.iterations);
-        put_samples(&w, "us", &r->samples);
-        put_samples(&w, "default_us", &r->base);
-    }
-    json_end_object(&w);
-    if (out->failed || out->size == 0)
-        return;
-    out->size--; /* the closing brace comes after the sum */
-    char sum[65];
-    sum_of(out->data, out->size, sum);
-    base_buf_printf(out, "%s%s%s\n", SUM_BEGIN, sum, SUM_END);
-}
 
-static bool get_samples(const json_value *object, const char *key, tune_samples *s) {
-    const json_value *list = json_get(object, key);
-    if (!list || list->type != JSON_ARRAY || list->size > TUNE_SAMPLES_MAX)
-        return false;
-    s->count = 0;
-    for (const json_value *v = list->first; v; v = v->next) {
-        if (v->type != JSON_NUMBER || v->number < 0)
-            return false;
-        s->us[s->count++] = v->number;
-    }
-    return true;
-}
-
-/* Negative if the word is none of the names. */
-static int choice(const char *word, const char *(*name)(int), int count) {
-    for (int i = 0; i < count; i++)
-        if (strcmp(word, name(i)) == 0)
-            return i;
-    return -1;
-}
-
-static bool read_line(const char *line, size_t length, tune_record *r) {
-    size_t tail = sizeof SUM_BEGIN - 1 + SUM_DIGITS + sizeof SUM_END - 1;
-    if (length <= tail || length > LINE_BYTES_MAX)
-        return false;
-    char sum[65];
-    sum_of(line, length - tail, sum);
-    const char *at = line + length - tail;
-    if (memcmp(at, SUM_BEGIN, sizeof SUM_BEGIN - 1) != 0 || memcmp(at + sizeof SUM_BEGIN - 1, sum, SUM_DIGITS) != 0 ||
-        memcmp(line + length - (sizeof SUM_END - 1), SUM_END, sizeof SUM_END - 1) != 0)
-        return false;
-    json doc;
-    err ignored = {0};
-    if (!json_parse(line, length, 0, NULL, "journal", &doc, &ignored)) {
-        err_clear(&ignored);
-        return false;
-    }
-    const json_value *o = doc.root;
-    memset(r, 0, sizeof *r);
-    bool ok = json_get_integer(o, "v", 0) == TUNE_JOURNAL_VERSION;
-    r->kind = choice(json_get_text(o, "record", ""), tune_record_name, TUNE_RECORD_KINDS);
-    r->op = choice(json_get_text(o, "op", ""), gen_op_name, NHA_BACKWARD + 1);
-    snprintf(r->tile, sizeof r->tile, "%s", json_get_text(o, "tile", ""));
-    snprintf(r->why, sizeof r->why, "%s", json_get_text(o, "why", ""));
-    r->batch = json_get_integer(o, "batch", 0);
-    r->tokens = json_get_integer(o, "tokens", 0);
-    r->timed_batch = json_get_integer(o, "timed_batch", 0);
-    r->timed_tokens = json_get_integer(o, "timed_tokens", 0);
-    r->threads = (int)json_get_integer(o, "threads", 0);
-    r->seconds = json_get_number(o, "seconds", 0);
-    r->exhausted = json_get_bool(o, "exhausted", false);
-    if (r->kind == TUNE_RECORD_QUICK || r->kind == TUNE_RECORD_FINAL)
-        ok = ok && get_samples(o, "us", &r->samples) && get_samples(o, "default_us", &r->base);
-    r->samples.iterations = r->base.iterations = json_get_integer(o, "iterations", 0);
-    json_free(&doc);
-    return ok && r->kind >= 0 && r->op >= 0;
+static bool keep_text(tune_journal *j, const char *line, size_t length, err *e) {
+    base_buf_add(&j->text, line, length);
+    base_buf_char(&j->text, '\n');
+    return base_buf_ok(&j->text, "journal", e);
 }
 
 static bool keep(tune_journal *j, const tune_record *r, const char *line, size_t length, err *e) {
@@ -165,15 +57,27 @@ static bool keep(tune_journal *j, const tune_record *r, const char *line, size_t
         j->records = grown;
         j->capacity = capacity;
     }
-    j->records[j->count++] = *r;
-    base_buf_add(&j->text, line, length);
-    base_buf_char(&j->text, '\n');
-    return base_buf_ok(&j->text, "journal", e);
+    j->records[j->count] = *r;
+    j->records[j->count++].origin = j->origin_count - 1;
+    return keep_text(j, line, length, e);
+}
+
+/* Takes over origin->problem, also on failure. */
+static bool keep_origin(tune_journal *j, const tune_origin *origin, const char *line, size_t length, err *e) {
+    tune_origin *grown = realloc(j->origins, (size_t)(j->origin_count + 1) * sizeof *grown);
+    if (!grown) {
+        free(origin->problem);
+        return err_memory(e, "journal");
+    }
+    j->origins = grown;
+    j->origins[j->origin_count++] = *origin;
+    return keep_text(j, line, length, e);
 }
 
 static bool read_lines(tune_journal *j, const char *text, size_t size, err *e) {
     const char *cursor = text, *line;
     size_t length;
+    tune_origin origin;
     tune_record *r = malloc(sizeof *r);
     if (!r)
         return err_memory(e, "journal");
@@ -181,10 +85,20 @@ static bool read_lines(tune_journal *j, const char *text, size_t size, err *e) {
     while (ok && base_next_line(&cursor, text + size, &line, &length, NULL)) {
         if (length == 0)
             continue;
-        if (read_line(line, length, r)) /* a whole line whose end alone was lost is as good */
+        origin.problem = NULL;
+        switch (tune_line_read(line, length, r, &origin)) { /* a whole line whose end alone was lost is as good */
+        case TUNE_LINE_RECORD:
             ok = keep(j, r, line, length, e);
-        else
+            break;
+        case TUNE_LINE_ORIGIN:
+            ok = keep_origin(j, &origin, line, length, e);
+            break;
+        case TUNE_LINE_FOREIGN:
+            j->foreign++;
+            break;
+        case TUNE_LINE_DAMAGED:
             j->damaged++;
+        }
     }
     free(r);
     return ok;
@@ -203,6 +117,8 @@ bool tune_journal_parse(const char *text, size_t size, tune_journal *journal, er
 
 static bool append(const tune_journal *j, const char *bytes, size_t size, err *e) {
     ssize_t written;
+    if (j->fd < 0)
+        return true; /* in memory alone */
     do
         written = write(j->fd, bytes, size);
     while (written < 0 && errno == EINTR);
@@ -212,6 +128,23 @@ static bool append(const tune_journal *j, const char *bytes, size_t size, err *e
     if (fdatasync(j->fd) != 0 && errno != EINVAL && errno != EROFS)
         return err_at(e, ERR_SYSTEM, "journal", j->path, 0, 0, "cannot write: %s", strerror(errno));
     return true;
+}
+
+/* The system's journal of that key; none, or one that cannot be read, is nothing to speak of. */
+static bool read_system(tune_journal *j, const char *key, err *e) {
+    char path[4096], *text = NULL;
+    size_t size = 0;
+    err ignored = {0};
+    int length = snprintf(path, sizeof path, "%s/%s.jsonl", tune_journal_system(), key);
+    if (length < 0 || (size_t)length >= sizeof path || !base_exists(path))
+        return true;
+    bool ok = true;
+    if (base_file_read(path, TUNE_JOURNAL_BYTES_MAX, &text, &size, "journal", &ignored))
+        ok = read_lines(j, text, size, e);
+    err_clear(&ignored);
+    free(text);
+    j->system = j->count;
+    return ok;
 }
 
 bool tune_journal_open(const char *folder, const char *key, tune_journal *journal, err *e) {
@@ -235,7 +168,7 @@ bool tune_journal_open(const char *folder, const char *key, tune_journal *journa
         goto failed;
     if (size > 0 && text[size - 1] != '\n' && !append(journal, "\n", 1, e))
         goto failed; /* close a torn line */
-    if (!read_lines(journal, text, size, e))
+    if (!read_system(journal, key, e) || !read_lines(journal, text, size, e))
         goto failed;
     free(text);
     return true;
@@ -252,15 +185,43 @@ void tune_journal_close(tune_journal *journal) {
     free(journal->records);
     journal->records = NULL;
     journal->count = journal->capacity = 0;
+    for (int i = 0; i < journal->origin_count; i++)
+        free(journal->origins[i].problem);
+    free(journal->origins);
+    journal->origins = NULL;
+    journal->origin_count = 0;
     base_buf_free(&journal->text);
+}
+
+bool tune_journal_describe(tune_journal *journal, const tune_origin *origin, err *e) {
+    if (journal->origin_count > 0)
+        return true;
+    base_buf line = {0};
+    tune_origin mine = *origin;
+    mine.at = mine.at ? mine.at : (int64_t)time(NULL);
+    tune_line_write_origin(&line, &mine);
+    bool ok = base_buf_ok(&line, "journal", e) && append(journal, line.data, line.size, e);
+    if (ok && mine.problem) {
+        mine.problem = strdup(mine.problem);
+        ok = mine.problem || err_memory(e, "journal");
+    }
+    ok = ok && keep_origin(journal, &mine, line.data, line.size - 1, e);
+    base_buf_free(&line);
+    return ok;
 }
 
 bool tune_journal_add(tune_journal *journal, const tune_record *record, err *e) {
     base_buf line = {0};
-    write_line(&line, journal, record);
+    tune_record *r = malloc(sizeof *r);
+    if (!r)
+        return err_memory(e, "journal");
+    *r = *record;
+    r->at = r->at ? r->at : (int64_t)time(NULL);
+    tune_line_write(&line, r, journal->verified_by, journal->timed_by);
     bool ok = base_buf_ok(&line, "journal", e) && append(journal, line.data, line.size, e) &&
-              keep(journal, record, line.data, line.size - 1, e);
+              keep(journal, r, line.data, line.size - 1, e);
     base_buf_free(&line);
+    free(r);
     return ok;
 }
 

@@ -1,4 +1,4 @@
-/* limits.h: what this machine's CPU can do at best, measured with generated loops in the same run as the kernels: the
+/* limits.h: what a device can do at best, measured with generated loops in the same run as the kernels: the
  * rate of fused multiply-adds, and the bandwidth of reading, and of updating in place, a working set of a given size.
  */
 #ifndef TUNER_LIMITS_H
@@ -6,6 +6,7 @@
 
 #include "gen/cpu/isa.h"
 #include "tuner/measure.h"
+#include "tuner/place.h"
 
 typedef enum tune_limit_kind {
     TUNE_LIMIT_FMA,   /* independent accumulators in registers; the work is flops: 2 a multiply-add */
@@ -23,5 +24,11 @@ typedef struct tune_limit {
  * on its own part. Errors: those of jit_compile and jit_load, ERR_MEMORY. */
 bool tune_limit_open(tune_limit_kind kind, const gen_isa *isa, size_t bytes, int threads, tune_limit **limit, err *e);
 void tune_limit_close(tune_limit *limit);
+
+/* The same of a GPU; all of it. FMA: of the units that multiply this dtype: mma.sync for f16 and bf16. Errors: those of
+ * jit_nvrtc_compile, ERR_DEVICE, ERR_MEMORY. */
+bool tune_limit_open_cuda(const tune_place *place, tune_limit_kind kind, int dtype, size_t bytes, tune_limit **limit,
+                          err *e);
+void tune_limit_close_cuda(tune_limit *limit);
 
 #endif

@@ -28,28 +28,25 @@ static const key top_keys[] = {
     TOP(KEY_INTEGER, format), /* first, so that another version's file is told by its number, not by its keys */
     TOP(KEY_TEXT, nhac),
     TOP(KEY_TEXT, llvm),
+    TOP(KEY_TEXT, nvrtc),
     TOP(KEY_INTEGER, abi),
     TOP(KEY_TEXT, triple),
     TOP(KEY_TEXT, name),
     TOP(KEY_TEXT, c_name),
     ROW(KEY_LIST, tune_manifest, kernels, "kernels"),
+    ROW(KEY_LIST, tune_manifest, kernels, "cuda_kernels"),
     ROW(KEY_LIST, tune_manifest, files, "files"),
 };
-static const key kernel_keys[] = {
-    KERNEL(KEY_TEXT, name),
-    KERNEL(KEY_TEXT, op),
-    KERNEL(KEY_TEXT, isa),
-    KERNEL(KEY_INTEGER, rank),
-    KERNEL(KEY_INTEGER, min_tasks),
-    KERNEL(KEY_INTEGER, max_tasks),
-    KERNEL(KEY_INTEGER, min_length),
-    KERNEL(KEY_INTEGER, max_length),
+#define EVERY_KERNEL                                                                                                   \
+    KERNEL(KEY_TEXT, name), KERNEL(KEY_TEXT, op), KERNEL(KEY_TEXT, isa), KERNEL(KEY_INTEGER, rank),                    \
+        KERNEL(KEY_INTEGER, min_tasks), KERNEL(KEY_INTEGER, max_tasks), KERNEL(KEY_INTEGER, min_length),               \
+        KERNEL(KEY_INTEGER, max_length), KERNEL(KEY_PATH, source), KERNEL(KEY_HASH, sha256)
+static const key cpu_keys[] = {
+    EVERY_KERNEL,
     KERNEL(KEY_TEXT, symbol_main),
     KERNEL(KEY_TEXT, symbol_delta),
     KERNEL(KEY_TEXT, symbol_scan),
-    KERNEL(KEY_PATH, source),
     KERNEL(KEY_TEXT, object),
-    KERNEL(KEY_HASH, sha256),
     KERNEL(KEY_INTEGER, spills),
     KERNEL(KEY_INTEGER, loop_spills),
     KERNEL(KEY_INTEGER, block_tokens),
@@ -57,11 +54,28 @@ static const key kernel_keys[] = {
     KERNEL(KEY_INTEGER, scratch_panel_bytes),
     KERNEL(KEY_NUMBER, delta_cost),
 };
+#define LAUNCH(member)                                                                                                 \
+    ROW(KEY_TEXT, tune_manifest_kernel, member.entry, #member "_entry"),                                               \
+        ROW(KEY_INTEGER, tune_manifest_kernel, member.threads, #member "_threads"),                                    \
+        ROW(KEY_INTEGER, tune_manifest_kernel, member.shared_bytes, #member "_shared_bytes"),                          \
+        ROW(KEY_INTEGER, tune_manifest_kernel, member.registers, #member "_registers"),                                \
+        ROW(KEY_INTEGER, tune_manifest_kernel, member.stack_bytes, #member "_stack_bytes"),                            \
+        ROW(KEY_INTEGER, tune_manifest_kernel, member.spill_bytes, #member "_spill_bytes")
+static const key cuda_keys[] = {
+    EVERY_KERNEL,
+    KERNEL(KEY_PATH, ptx),
+    KERNEL(KEY_PATH, cubin),
+    LAUNCH(main),
+    LAUNCH(second),
+    KERNEL(KEY_INTEGER, workspace_bytes),
+    KERNEL(KEY_INTEGER, workspace_window_bytes),
+};
 static const key file_keys[] = {FILES(KEY_PATH, path), FILES(KEY_INTEGER, size), FILES(KEY_HASH, sha256)};
 
 enum {
     TOP_KEYS = sizeof top_keys / sizeof top_keys[0],
-    KERNEL_KEYS = sizeof kernel_keys / sizeof kernel_keys[0],
+    CPU_KEYS = sizeof cpu_keys / sizeof cpu_keys[0],
+    CUDA_KEYS = sizeof cuda_keys / sizeof cuda_keys[0],
     FILE_KEYS = sizeof file_keys / sizeof file_keys[0],
 };
 
@@ -88,11 +102,20 @@ static void write_members(base_buf *out, const key *keys, size_t count, const vo
     }
 }
 
+static void write_kernels(base_buf *out, const tune_manifest *manifest, const char *list, bool cuda) {
+    size_t count = 0;
+    for (size_t i = 0; i < manifest->kernel_count; i++) count += manifest->kernels[i].cuda == cuda;
+    base_buf_printf(out, count ? "%s:\n" : "%s: []\n", list);
+    for (size_t i = 0; i < manifest->kernel_count; i++)
+        if (manifest->kernels[i].cuda == cuda)
+            write_members(out, cuda ? cuda_keys : cpu_keys, cuda ? CUDA_KEYS : CPU_KEYS, &manifest->kernels[i], "  - ",
+                          "    ");
+}
+
 void tune_manifest_write(base_buf *out, const tune_manifest *manifest) {
     write_members(out, top_keys, TOP_KEYS, manifest, "", "");
-    base_buf_text(out, manifest->kernel_count ? "kernels:\n" : "kernels: []\n");
-    for (size_t i = 0; i < manifest->kernel_count; i++)
-        write_members(out, kernel_keys, KERNEL_KEYS, &manifest->kernels[i], "  - ", "    ");
+    write_kernels(out, manifest, "kernels", false);
+    write_kernels(out, manifest, "cuda_kernels", true);
     base_buf_text(out, manifest->file_count ? "files:\n" : "files: []\n");
     for (size_t i = 0; i < manifest->file_count; i++)
         write_members(out, file_keys, FILE_KEYS, &manifest->files[i], "  - ", "    ");
@@ -207,10 +230,10 @@ static bool read_mapping(reader *r, const key *keys, size_t count, void *owner, 
     return true;
 }
 
-/* A list of mappings into a growing array. */
+/* A list of mappings, appended to an array of *count items that grows. */
 static bool read_items(reader *r, const key *keys, size_t key_count, size_t item_size, size_t most, void **items,
                        size_t *count) {
-    size_t capacity = 0;
+    size_t capacity = *count;
     if (r->event.type != YAML_SEQUENCE_START_EVENT) return bad(r, "a list is expected", "");
     for (;;) {
         if (!next(r)) return false;
@@ -233,10 +256,14 @@ static bool read_top_list(reader *r, const key *k, void *owner) {
     tune_manifest *manifest = owner;
     void *items = NULL;
     bool ok;
-    if (strcmp(k->name, "kernels") == 0) {
-        ok = read_items(r, kernel_keys, KERNEL_KEYS, sizeof *manifest->kernels, TUNE_MANIFEST_KERNELS_MAX, &items,
-                        &manifest->kernel_count);
+    if (strcmp(k->name, "files") != 0) {
+        const bool cuda = strcmp(k->name, "cuda_kernels") == 0;
+        size_t first = manifest->kernel_count;
+        items = manifest->kernels;
+        ok = read_items(r, cuda ? cuda_keys : cpu_keys, cuda ? CUDA_KEYS : CPU_KEYS, sizeof *manifest->kernels,
+                        TUNE_MANIFEST_KERNELS_MAX, &items, &manifest->kernel_count);
         manifest->kernels = items;
+        for (size_t i = first; i < manifest->kernel_count; i++) manifest->kernels[i].cuda = cuda;
     } else {
         ok = read_items(r, file_keys, FILE_KEYS, sizeof *manifest->files, TUNE_MANIFEST_FILES_MAX, &items,
                         &manifest->file_count);

@@ -68,6 +68,8 @@ bool tune_measure(const tune_subject *subjects, int count, const tune_measure_op
     for (int r = 0; r < rounds; r++) {
         if (r >= least && options->deadline > 0 && now(options) >= options->deadline)
             break;
+        if (r >= least && options->enough && options->enough(options->context, samples, count))
+            break;
         for (int k = 0; k < count; k++) {
             int i = r % 2 ? count - 1 - k : k;
             if (samples[i].count < r)

@@ -37,6 +37,9 @@ typedef struct tune_measure_options {
     int rounds;             /* samples of each subject, 1..TUNE_SAMPLES_MAX */
     int rounds_least;       /* made whatever the deadline says; 0 means 1 */
     double deadline;        /* by the clock: no further round is begun after it; 0: none */
+    /* Asked after each round from rounds_least on: whether the samples so far say enough; NULL: never. */
+    bool (*enough)(void *context, const tune_samples *samples, int count);
+    void *context;          /* of enough() */
     double give_up;         /* a subject this many times slower than subject 0 is dropped after two rounds; 0: never */
 } tune_measure_options;
 

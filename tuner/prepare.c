@@ -27,12 +27,12 @@ static bool is_fatal(const err *e) {
 static void prepare_one(shared *s, tune_candidate *c) {
     const tune_prepare_options *o = s->options;
     err e = {0};
-    bool ok = o->device->prepare(c, &e) && (!o->reference || o->device->verify(c, o->reference, &e));
+    bool ok = o->device->prepare(o->device, c, &e) && (!o->reference || o->device->verify(o->device, c, o->reference, &e));
     if (ok) {
         if (o->reference)
             c->status = TUNE_VERIFIED;
     } else {
-        o->device->release(c);
+        o->device->release(o->device, c);
         if (is_fatal(&e)) {
             pthread_mutex_lock(&s->lock);
             if (s->e && s->e->code == ERR_NONE) {
@@ -80,6 +80,6 @@ bool tune_prepare(tune_candidate *const *group, int count, const tune_prepare_op
     if (!atomic_load(&s.stop))
         return true;
     for (int i = 0; i < count; i++)
-        options->device->release(group[i]);
+        options->device->release(options->device, group[i]);
     return false;
 }

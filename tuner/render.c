@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/path.h"
 #include "gen/cuda/cuda.h"
+#include "gen/templates.h"
 #include "tuner/debug.h"
 #include "tuner/space.h"
 #include "tuner/tune.h"
@@ -63,9 +64,10 @@ static bool render(rendering *r, const tune_candidate *c, err *e) {
 }
 
 static bool render_isa(rendering *r, const gen_spec *spec, nha_op op, const gen_isa *isa, bool all, err *e) {
+    const tune_arch arch = {.isa = isa};
     tune_space space = {0};
     if (all) {
-        if (!tune_space_open(&spec->problem, op, isa, &space, e))
+        if (!tune_space_open(&spec->problem, op, &arch, &space, e))
             return false;
         bool ok = true;
         for (int i = 0; ok && i < space.count; i++)
@@ -74,9 +76,10 @@ static bool render_isa(rendering *r, const gen_spec *spec, nha_op op, const gen_
         return ok;
     }
     tune_candidate c;
-    gen_tile tile;
-    gen_tile_default(&spec->problem, op, isa, &tile);
-    tune_candidate_init(&c, &spec->problem, op, isa, &tile, 0);
+    tune_tile tile;
+    if (!tune_default_tile(&spec->problem, op, &arch, &tile, e))
+        return false;
+    tune_candidate_init(&c, &spec->problem, op, &arch, &tile, 0);
     return render(r, &c, e);
 }
 
@@ -85,7 +88,8 @@ static bool render_cpu(rendering *r, const gen_spec *spec, bool all, err *e) {
     const gen_isa *table = gen_isa_table(&count), *host = gen_isa_best(nha_cpu_features());
     for (int op = NHA_PREFILL; op <= NHA_DECODE; op++) {
         for (int i = 0; spec->ops[op] && i < count; i++) {
-            if (host && strcmp(host->triple, table[i].triple) != 0)
+            if ((host && strcmp(host->triple, table[i].triple) != 0) ||
+                gen_cpu_serves(&spec->problem, (nha_op)op, &table[i]) != &table[i])
                 continue;
             if (!render_isa(r, spec, (nha_op)op, &table[i], all, e))
                 return false;
@@ -98,6 +102,7 @@ static bool render_cpu(rendering *r, const gen_spec *spec, bool all, err *e) {
 
 typedef struct cuda_rendering {
     rendering *r;
+    const gen_embedded *files;
     const gen_spec *spec;
     const gen_cuda_kernel *kernel;
     const gen_cuda_target *target;
@@ -111,7 +116,7 @@ static bool render_tile(void *context, const gen_cuda_tile *tile, const char *re
     char name[200];
     if (reason)
         return true;
-    c->ok = gen_cuda_emit(gen_embedded_files, c->kernel, &c->spec->problem, c->target, tile, &unit, c->e);
+    c->ok = gen_cuda_emit(c->files, c->kernel, &c->spec->problem, c->target, tile, &unit, c->e);
     if (!c->ok)
         return false;
     snprintf(name, sizeof name, "%s.cu", unit.name);
@@ -122,14 +127,17 @@ static bool render_tile(void *context, const gen_cuda_tile *tile, const char *re
 
 static bool render_cuda(rendering *r, const gen_spec *spec, const gen_cuda_target *target, bool all, err *e) {
     int count;
+    const gen_embedded *files = gen_templates(e);
     const gen_cuda_kernel *kernels = gen_cuda_kernels(&count);
+    if (!files)
+        return false;
     for (int i = 0; i < count; i++) {
-        cuda_rendering c = {.r = r, .spec = spec, .kernel = &kernels[i], .target = target, .e = e, .ok = true};
+        cuda_rendering c = {.r = r, .files = files, .spec = spec, .kernel = &kernels[i], .target = target, .e = e, .ok = true};
         gen_cuda_tile tile;
         if (!spec->ops[kernels[i].op] || kernels[i].refuses(&spec->problem, target))
             continue;
-        bool ok = all ? gen_cuda_space(gen_embedded_files, &kernels[i], &spec->problem, target, render_tile, &c, e)
-                      : gen_cuda_tile_default(gen_embedded_files, &kernels[i], &spec->problem, target, &tile, e) &&
+        bool ok = all ? gen_cuda_space(files, &kernels[i], &spec->problem, target, render_tile, &c, e)
+                      : gen_cuda_tile_default(files, &kernels[i], &spec->problem, target, &tile, e) &&
                             render_tile(&c, &tile, NULL);
         if (!ok || !c.ok)
             return false;

@@ -9,10 +9,11 @@
 
 #include "base/nearest.h"
 #include "base/path.h"
-#include "base/sha256.h"
 #include "gen/spec_keys.h"
 #include "tuner/assemble.h"
+#include "tuner/database.h"
 #include "tuner/debug.h"
+#include "tuner/machine.h"
 
 static const uint64_t REFERENCE_SEED = 0x6e686163;
 /* Seconds of a budget kept for the winners' last verification and for writing: 0.5 s and 3% of it, a third at most. */
@@ -26,12 +27,23 @@ typedef struct job {
     gen_spec spec;
     bool has_spec;
     tune_progress progress;
-    tune_journal journal;
+    base_buf journals; /* lines of all journals: the library's copy */
     tune_assembly assembly;
-    tune_reference *reference;
     double begin, budget, deadline;
-    int threads, jobs;
+    int jobs;
+    int shares; /* of the time: shapes, by target, that are still to be searched */
+    char device[256]; /* what searched, for the report */
 } job;
+
+/* One target of the spec on its way. */
+typedef struct work {
+    job *j;
+    tune_device *device;
+    tune_arch arch;
+    bool search;
+    tune_journal journal;
+    int threads;
+} work;
 
 static double now(const job *j) {
     return j->options->clock.now(j->options->clock.context);
@@ -90,50 +102,35 @@ static bool parse(job *j, err *e) {
         gen_problem_print(stderr, &j->spec.problem);
     if (!tune_targets(&j->spec, o->targets, o->target_count, &j->progress, e))
         return false;
-    if (!o->device->isa())
-        return err_set(e, ERR_MISSING, "device", "there are no kernels for this kind of processor");
-    if (!base_mkdirs(o->folder, "tune", e))
-        return false;
-    if (access(o->folder, W_OK | X_OK) != 0) /* known now, not when all the work is done */
-        return err_at(e, ERR_SYSTEM, "tune", o->folder, 0, 0, "cannot write into this folder: %s", strerror(errno));
     tune_assembly_init(&j->assembly, &j->spec.problem);
     j->budget = o->budget > 0 ? o->budget : j->spec.budget;
     j->deadline = j->begin + j->budget - reserve(j->budget);
-    j->threads = o->device->threads();
-    j->jobs = o->jobs > 0 ? o->jobs : j->threads;
+    j->jobs = o->jobs > 0 ? o->jobs : tune_machine_threads();
     stage_time(j, "parse");
     return true;
 }
 
-/* The journal of this problem on this device: its key holds the IR of the defaults, so that kernels made by another
- * generator are measured anew. */
-static bool open_journal(job *j, err *e) {
-    const tune_device *d = j->options->device;
-    char device[256], key[65], generator[BASE_SHA256_HEX];
-    base_sha256 h;
-    base_sha256_init(&h);
-    for (int op = NHA_PREFILL; op <= NHA_DECODE; op++) {
-        tune_candidate c;
-        gen_tile tile;
-        gen_tile_default(&j->spec.problem, (nha_op)op, d->isa(), &tile);
-        tune_candidate_init(&c, &j->spec.problem, (nha_op)op, d->isa(), &tile, 0);
-        char *source = tune_candidate_source(&c, e);
-        if (!source)
-            return false;
-        base_sha256_add_text(&h, source);
-        free(source);
+/* The journal of this problem on this device. */
+static bool open_journal(work *w, err *e) {
+    job *j = w->j;
+    const tune_device *d = w->device;
+    char device[256], key[65];
+    tune_origin origin = {.problem = NULL};
+    d->describe(d, device, sizeof device);
+    bool ok = tune_database_origin(&j->spec, &w->arch, device, w->threads, &origin, key, e) &&
+              tune_journal_open(jit_cache_dir(), key, &w->journal, e);
+    if (ok) {
+        w->journal.verified_by = d->verified_by;
+        w->journal.timed_by = d->timed_by;
+        if (w->journal.count == 0)
+            tune_database_note_stale(jit_cache_dir(), &origin, key, &j->progress);
+        ok = tune_journal_describe(&w->journal, &origin, e);
     }
-    base_sha256_end_hex(&h, generator);
-    d->describe(device, sizeof device);
-    tune_journal_key(&j->spec.problem, device, generator, jit_llvm_version(), j->threads, key);
-    if (!tune_journal_open(jit_cache_dir(), key, &j->journal, e))
-        return false;
-    j->journal.verified_by = d->verified_by;
-    j->journal.timed_by = d->timed_by;
-    if (j->journal.damaged)
-        tune_progress_line(&j->progress, "warning: %s: %d damaged line%s ignored", j->journal.path, j->journal.damaged,
-                           j->journal.damaged == 1 ? "" : "s");
-    return true;
+    if (ok && w->journal.damaged)
+        tune_progress_line(&j->progress, "warning: %s: %d damaged line%s ignored", w->journal.path, w->journal.damaged,
+                           w->journal.damaged == 1 ? "" : "s");
+    free(origin.problem);
+    return ok;
 }
 
 static void report_pruned(const tune_space *space, nha_op op) {
@@ -144,68 +141,216 @@ static void report_pruned(const tune_space *space, nha_op op) {
         fprintf(stderr, "prune: %8d  %s\n", space->reasons[i].count, space->reasons[i].text);
 }
 
-static bool choose(job *j, const tune_search *s, int bucket, const tune_prepare_options *p, err *e) {
+static bool choose(work *w, const tune_search *s, int bucket, const tune_prepare_options *p, err *e) {
+    tune_outcome *outcome = w->j->outcome;
     int place = tune_search_choose(s, bucket);
     const tune_candidate *winner = &s->space.candidates[place];
-    tune_score score = place ? tune_search_score(s, place, bucket) : (tune_score){true, 1, 0};
-    tune_winner *w = &j->outcome->winners[j->outcome->winner_count++];
-    *w = (tune_winner){.op = s->op, .shape = s->buckets[bucket].shape, .ratio = score.ratio, .noise = score.noise};
-    snprintf(w->kernel, sizeof w->kernel, "%s.%s", gen_op_name(s->op), winner->string);
-    return tune_assemble_winner(&j->assembly, winner, &s->buckets[bucket], p, e);
+    tune_score score = place ? tune_search_score(s, place, bucket) : (tune_score){.timed = true, .ratio = 1};
+    if (outcome->winner_count < (int)(sizeof outcome->winners / sizeof *outcome->winners)) {
+        tune_winner *won = &outcome->winners[outcome->winner_count++];
+        *won = (tune_winner){.op = s->op,
+                             .shape = s->buckets[bucket].shape,
+                             .timed_by = w->device->timed_by,
+                             .ratio = score.ratio,
+                             .noise = score.noise};
+        snprintf(won->kernel, sizeof won->kernel, "%s.%s", gen_op_name(s->op), winner->string);
+    }
+    return tune_assemble_winner(&w->j->assembly, winner, &s->buckets[bucket], p, e);
 }
 
-static bool tune_op(job *j, nha_op op, double deadline, err *e) {
-    const tune_options *o = j->options;
-    const gen_problem *problem = &j->spec.problem;
-    tune_search s = {.device = o->device,
-                     .problem = problem,
+static int shapes_of(const gen_spec *spec, nha_op op) {
+    int count = 0;
+    for (int i = 0; spec->ops[op] && i < spec->shape_count; i++)
+        count += spec->shapes[i].op == (int)op;
+    return count;
+}
+
+/* When this op is to end: what is left of the time is divided by the shapes that are still to be searched. */
+static double share(job *j, nha_op op) {
+    int mine = shapes_of(&j->spec, op);
+    double end = now(j) + (j->shares > 0 ? (j->deadline - now(j)) * mine / j->shares : 0);
+    j->shares -= mine;
+    return end;
+}
+
+static bool search_op(work *w, nha_op op, const tune_prepare_options *p, err *e) {
+    job *j = w->j;
+    tune_search s = {.device = w->device,
+                     .strategy = j->options->strategy,
+                     .problem = &j->spec.problem,
                      .op = op,
-                     .journal = &j->journal,
+                     .arch = w->arch,
+                     .reference = p->reference,
+                     .journal = &w->journal,
                      .progress = &j->progress,
-                     .clock = o->clock,
-                     .deadline = deadline,
+                     .clock = j->options->clock,
+                     .deadline = share(j, op),
                      .budget = j->budget,
-                     .threads = j->threads,
+                     .threads = w->threads,
                      .jobs = j->jobs};
-    if (!tune_reference_create(problem, (int)op, REFERENCE_SEED, j->jobs, &j->reference, e))
+    if (s.arch.isa)
+        s.arch.isa = gen_cpu_serves(s.problem, op, s.arch.isa);
+    bool ok = tune_search_open(&s, j->spec.shapes, j->spec.shape_count, e); /* enumerate, prune */
+    if (ok)
+        report_pruned(&s.space, op);
+    ok = ok && tune_search_run(&s, e); /* render, compile, verify, time */
+    for (int b = 0; ok && b < s.bucket_count; b++)
+        ok = choose(w, &s, b, p, e);
+    j->outcome->candidates += s.space.count;
+    j->outcome->explored += s.explored;
+    j->outcome->measured += s.measured;
+    if (tune_debug(TUNE_DEBUG_TIME))
+        fprintf(stderr, "time: %d candidates of %s: %.3f s preparing, %.3f s timing\n", s.measured, gen_op_name(op),
+                s.preparing, s.timing);
+    tune_search_close(&s);
+    stage_time(j, "search");
+    return ok;
+}
+
+static bool make_op(work *w, nha_op op, err *e) {
+    job *j = w->j;
+    tune_reference *reference;
+    if (!tune_reference_create(&j->spec.problem, (int)op, REFERENCE_SEED, j->jobs, &reference, e))
         return false;
     stage_time(j, "reference");
-    tune_prepare_options p = {.device = o->device, .reference = j->reference, .jobs = j->jobs, .clock = o->clock};
-    s.reference = j->reference;
-    bool ok = tune_assemble_defaults(&j->assembly, op, &p, e);
+    tune_prepare_options p = {
+        .device = w->device, .reference = reference, .jobs = j->jobs, .clock = j->options->clock};
+    if (w->arch.cuda) /* seconds in NVRTC and the emulator */
+        tune_progress_update(&j->progress, "%s %s: compiling and verifying the default", gen_op_name(op),
+                             w->arch.cuda->name);
+    bool ok = tune_assemble_defaults(&j->assembly, op, &w->arch, &p, e);
     stage_time(j, "defaults");
-    if (ok && o->search) {
-        ok = tune_search_open(&s, j->spec.shapes, j->spec.shape_count, e); /* enumerate, prune */
-        if (ok)
-            report_pruned(&s.space, op);
-        ok = ok && tune_search_run(&s, e); /* render, compile, verify, time */
-        for (int b = 0; ok && b < s.bucket_count; b++)
-            ok = choose(j, &s, b, &p, e);
-        j->outcome->candidates += s.space.count;
-        j->outcome->explored += s.explored;
-        j->outcome->measured += s.measured;
-        if (tune_debug(TUNE_DEBUG_TIME))
-            fprintf(stderr, "time: %d candidates of %s: %.3f s preparing, %.3f s timing\n", s.measured, gen_op_name(op),
-                    s.preparing, s.timing);
-        tune_search_close(&s);
-        stage_time(j, "search");
+    ok = ok && (!w->search || search_op(w, op, &p, e));
+    tune_reference_destroy(reference);
+    return ok;
+}
+
+/* ---- Targets and their devices ---- */
+
+/* Whether --device names the device of this target: it is then searched there. No device: all that run here are. */
+static bool is_asked(const tune_options *o, const char *target, const tune_device *d) {
+    if (!o->device)
+        return strcmp(d->timed_by, "model") != 0;
+    if (!strcmp(o->device, "emu"))
+        return !strcmp(d->timed_by, "model");
+    if (!strncmp(o->device, "emu:", 4))
+        return !strcmp(o->device + 4, target);
+    return !strcmp(o->device, d->name);
+}
+
+/* The device of a target: the one asked for if it runs the target, else what tune_device_open finds. */
+static bool open_work(job *j, const char *target, work *w, err *e) {
+    const char *asked = j->options->device;
+    const gen_cuda_target *cuda = gen_cuda_target_find(target);
+    *w = (work){.j = j, .journal = {.fd = -1}};
+    if (asked && cuda && !strncmp(asked, "cuda:", 5)) {
+        if (!tune_device_open(asked, target, &w->device, e))
+            return false;
+        if (!tune_place_runs(&w->device->place, target)) {
+            tune_device_close(w->device);
+            w->device = NULL;
+        }
+    } else if (asked && cuda && !strncmp(asked, "emu", 3) && !tune_device_open_emu(cuda, &w->device, e)) {
+        return false;
     }
-    tune_reference_destroy(j->reference);
-    j->reference = NULL;
+    if (!w->device && !tune_device_open(NULL, target, &w->device, e))
+        return false;
+    w->arch = cuda                ? (tune_arch){.cuda = cuda}
+              : w->device->best ? w->device->best(w->device, &j->spec.problem)
+                                : w->device->arch;
+    if (!cuda && !w->arch.isa)
+        return err_set(e, ERR_MISSING, "device", "there are no kernels for this kind of processor");
+    w->threads = w->device->threads(w->device);
+    w->search = j->options->search && is_asked(j->options, target, w->device);
+    return true;
+}
+
+static void close_work(work *w) {
+    tune_journal_close(&w->journal);
+    tune_device_close(w->device);
+}
+
+static bool make_target(work *w, err *e) {
+    job *j = w->j;
+    if (w->search && !open_journal(w, e))
+        return false;
+    for (int op = NHA_PREFILL; op <= NHA_DECODE; op++)
+        if (j->spec.ops[op] && !make_op(w, (nha_op)op, e))
+            return false;
+    if (w->search || !j->device[0])
+        w->device->describe(w->device, j->device, sizeof j->device);
+    if (w->search)
+        base_buf_add(&j->journals, base_buf_string(&w->journal.text), w->journal.text.size);
+    return base_buf_ok(&j->journals, "tune", e);
+}
+
+/* Known now, not when all the work is done. */
+static bool check_folder(const char *folder, err *e) {
+    if (!base_mkdirs(folder, "tune", e))
+        return false;
+    return access(folder, W_OK | X_OK) == 0 ||
+           err_at(e, ERR_SYSTEM, "tune", folder, 0, 0, "cannot write into this folder: %s", strerror(errno));
+}
+
+/* Every target that can be made here: first the devices, so that the time can be shared out. */
+static bool make_targets(job *j, err *e) {
+    const tune_options *o = j->options;
+    const int count = o->target_count ? o->target_count : j->spec.target_count;
+    work *works = calloc((size_t)count + 1, sizeof *works);
+    int made = 0, searched = 0;
+    bool ok = works || err_memory(e, "tune");
+    for (int i = 0; ok && i < count; i++) {
+        const char *target = o->target_count ? o->targets[i] : j->spec.targets[i], *why;
+        bool twice = false;
+        for (int k = 0; k < i; k++)
+            twice = twice || !strcmp(o->target_count ? o->targets[k] : j->spec.targets[k], target);
+        if (twice || !tune_target_available(target, &why))
+            continue;
+        ok = open_work(j, target, &works[made], e);
+        made++;
+        if (!ok)
+            break;
+        searched += works[made - 1].search;
+        if (works[made - 1].search)
+            j->shares += shapes_of(&j->spec, NHA_PREFILL) + shapes_of(&j->spec, NHA_DECODE);
+    }
+    if (ok && o->search && o->device && !searched)
+        ok = err_set(e, ERR_MISSING, "device", "%s runs none of the targets asked for; name one with --target",
+                     o->device);
+    ok = ok && check_folder(o->folder, e);
+    for (int i = 0; ok && o->search && i < made; i++)
+        if (!works[i].search)
+            tune_progress_line(&j->progress, "note: target %s: verified on %s, not tuned: %s",
+                               works[i].arch.cuda ? works[i].arch.cuda->name : "cpu", works[i].device->name,
+                               o->device ? "another device was asked for" : "there is no such GPU here");
+    for (int i = 0; ok && i < made; i++)
+        ok = make_target(&works[i], e);
+    for (int i = 0; i < made; i++)
+        close_work(&works[i]);
+    free(works);
     return ok;
 }
 
 static bool write_library(job *j, err *e) {
-    char device[192], how[320];
-    j->options->device->describe(device, sizeof device);
+    char how[400];
     snprintf(how, sizeof how, "nhac %s %s.yaml, on %s", j->options->search ? "tune" : "build", j->spec.problem.name,
-             device);
+             j->device);
     tune_library_content content = {.spec = &j->spec,
                                     .kernels = j->assembly.kernels,
                                     .kernel_count = j->assembly.kernel_count,
-                                    .journal = j->options->search ? base_buf_string(&j->journal.text) : NULL,
-                                    .journal_size = j->options->search ? j->journal.text.size : 0,
+                                    .journal = j->options->search ? base_buf_string(&j->journals) : NULL,
+                                    .journal_size = j->options->search ? j->journals.size : 0,
                                     .how = how};
+    for (int i = 0; i < j->assembly.kernel_count; i++) {
+        if (j->assembly.kernels[i].kind == NHA_CPU) {
+            content.llvm = jit_llvm_version();
+        } else {
+            content.nvrtc = jit_nvrtc_version(tune_nvrtc(NULL));
+            /* Within a major version any driver runs what any compiler made (CUDA Compatibility, "Minor Version
+             * Compatibility"). */
+            content.min_driver_version = 1000 * atoi(content.nvrtc);
+        }
+    }
     bool ok = tune_library_write(j->options->folder, &content, j->outcome->note, e);
     snprintf(j->outcome->folder, sizeof j->outcome->folder, "%s/%s", j->options->folder, j->spec.problem.name);
     j->outcome->kernels = j->assembly.kernel_count;
@@ -213,32 +358,17 @@ static bool write_library(job *j, err *e) {
     return ok;
 }
 
-/* Time left is divided among the ops that remain by the number of their shapes. */
-static double share(const job *j, nha_op op) {
-    int mine = 0, remaining = 0;
-    for (int i = 0; i < j->spec.shape_count; i++) {
-        if (!j->spec.ops[j->spec.shapes[i].op])
-            continue;
-        mine += j->spec.shapes[i].op == (int)op;
-        remaining += j->spec.shapes[i].op >= (int)op;
-    }
-    return now(j) + (remaining ? (j->deadline - now(j)) * mine / remaining : 0);
-}
-
 bool tune_run(const tune_options *options, tune_outcome *outcome, err *e) {
     memset(outcome, 0, sizeof *outcome);
-    job j = {.options = options, .outcome = outcome, .journal = {.fd = -1}};
+    job j = {.options = options, .outcome = outcome};
     j.begin = now(&j);
     tune_progress_open(&j.progress, options->progress, options->clock);
-    bool ok = parse(&j, e) && (!options->search || open_journal(&j, e));
-    for (int op = NHA_PREFILL; ok && op <= NHA_DECODE; op++)
-        if (j.spec.ops[op])
-            ok = tune_op(&j, (nha_op)op, share(&j, (nha_op)op), e);
+    bool ok = (!options->device || tune_device_known(options->device, e)) && parse(&j, e) && make_targets(&j, e);
     tune_progress_close(&j.progress);
     ok = ok && write_library(&j, e);
     outcome->seconds = now(&j) - j.begin;
     tune_assembly_free(&j.assembly);
-    tune_journal_close(&j.journal);
+    base_buf_free(&j.journals);
     if (j.has_spec)
         gen_spec_destroy(&j.spec);
     return ok;

@@ -9,10 +9,10 @@
 #include "tuner/verify_guard.h"
 #include "tuner/verify_internal.h"
 
-const nha_kernel *verify_find_kernel(const nha_library *library, int index, int op, const char *name) {
+const nha_kernel *verify_find_kernel(const nha_library *library, int index, int op, int kind, const char *name) {
     for (int32_t i = 0; i < library->kernel_count; i++) {
         const nha_kernel *kernel = &library->kernels[i];
-        if (kernel->problem == index && kernel->op == op && kernel->kind == NHA_CPU && !strcmp(kernel->name, name))
+        if (kernel->problem == index && kernel->op == op && kernel->kind == kind && !strcmp(kernel->name, name))
             return kernel;
     }
     return NULL;
@@ -27,6 +27,7 @@ static void reversed(void *context, int64_t tasks, nha_task_fn fn, void *arg) {
 }
 
 typedef struct case_run {
+    const tune_place *place;
     const nha_library *library;
     int index, op;
     const char *kernel, *isa;
@@ -78,15 +79,17 @@ static bool one_plan(case_run *run, err *e) {
         .threads = 1, .kernel = run->kernel, .isa = run->isa, .pooled = batch->cache != NULL};
     verify_exec how = {.skip = -1, .layout = effort->layout, .poison = GUARD_NAN, .fence = effort->fence};
     tune_result first = {0};
-    bool ok = verify_plan_create(run->library, run->index, run->op, &run->truth->test, &options, &plan, e);
+    bool ok = verify_plan_create(run->place, run->library, run->index, run->op, &run->truth->test, &options, &plan, e);
     ok = ok && execute(run, &plan, &how, "one thread", &first, e);
     ok = ok &&
          verify_against_oracle(run->truth, &first, say(run, nha_plan_kernel(plan.plan), "one thread"), run->report, e);
 
+    /* What an emulator watches needs no second look, but in the cases that ask for company. */
+    const bool twice = !run->place->watched || effort->company;
     how.poison = GUARD_FINITE;
     how.layout = (effort->layout + 1) % VERIFY_LAYOUTS;
     how.in_place = true;
-    ok = ok && again(run, &plan, &how, &first, "a second time, in other memory", e);
+    ok = ok && (!twice || again(run, &plan, &how, &first, "a second time, in other memory", e));
 
     how.in_place = false;
     int64_t alone = batch->sequences < 2 ? 0 : effort->company < batch->sequences ? effort->company : batch->sequences;
@@ -120,7 +123,7 @@ static bool with_threads(case_run *run, int threads, int workers, const char *wa
         options.parallel_for = reversed;
         options.parallel_context = &workers;
     }
-    bool ok = verify_plan_create(run->library, run->index, run->op, &run->truth->test, &options, &plan, e);
+    bool ok = verify_plan_create(run->place, run->library, run->index, run->op, &run->truth->test, &options, &plan, e);
     ok = ok && execute(run, &plan, &how, way, &result, e);
     ok = ok && verify_against_oracle(run->truth, &result, say(run, nha_plan_kernel(plan.plan), way), run->report, e);
     tune_result_destroy(&result);
@@ -134,8 +137,8 @@ static const nha_kernel *chosen_kernel(case_run *run, err *e) {
     verify_plan_options options = {
         .threads = 1, .kernel = run->kernel, .isa = run->isa, .pooled = run->truth->test.batch.cache != NULL};
     const nha_kernel *kernel = NULL;
-    if (verify_plan_create(run->library, run->index, run->op, &run->truth->test, &options, &plan, e)) {
-        kernel = verify_find_kernel(run->library, run->index, run->op, nha_plan_kernel(plan.plan));
+    if (verify_plan_create(run->place, run->library, run->index, run->op, &run->truth->test, &options, &plan, e)) {
+        kernel = verify_find_kernel(run->library, run->index, run->op, run->place->device.kind, nha_plan_kernel(plan.plan));
         if (!kernel)
             err_set(e, ERR_INTERNAL, "verify", "a plan chose %s, which the library does not list",
                     nha_plan_kernel(plan.plan));
@@ -158,10 +161,12 @@ static bool divided(case_run *run, const nha_kernel *kernel, int64_t blocks, err
 }
 
 static bool with_cuts(case_run *run, const nha_kernel *kernel, err *e) {
+    enum { CHUNK = 64 }; /* about what a CUDA kernel takes at once */
+    const int64_t block = kernel->cpu ? kernel->cpu->block_tokens : CHUNK;
     const tune_cut pieces[] = {
-        {NHA_PREFILL, 1}, {NHA_PREFILL, kernel->cpu->block_tokens + 3}, {NHA_PREFILL, 7}, {NHA_PREFILL, 29}};
+        {NHA_PREFILL, 1}, {NHA_PREFILL, block + 3}, {NHA_PREFILL, 7}, {NHA_PREFILL, 29}};
     const tune_cut steps[] = {{NHA_DECODE, 1}};
-    tune_run_options options = {.problem = run->index, .threads = 1, .isa = run->isa};
+    tune_run_options options = {.problem = run->index, .threads = 1, .isa = run->isa, .place = run->place};
     tune_result result = {0};
     bool prefill = run->op == NHA_PREFILL;
     options.cuts = prefill ? pieces : steps;
@@ -175,9 +180,9 @@ static bool with_cuts(case_run *run, const nha_kernel *kernel, err *e) {
     return ok;
 }
 
-bool verify_case(const nha_library *library, int index, int op, const char *kernel, const char *isa,
+bool verify_case(const tune_place *place, const nha_library *library, int index, int op, const char *kernel, const char *isa,
                  const verify_truth *truth, const verify_effort *effort, tune_verify_report *report, err *e) {
-    case_run run = {library, index, op, kernel, isa, truth, effort, report, ""};
+    case_run run = {place, library, index, op, kernel, isa, truth, effort, report, ""};
     const nha_kernel *chosen = chosen_kernel(&run, e);
     if (!chosen)
         return false;
@@ -187,6 +192,8 @@ bool verify_case(const nha_library *library, int index, int op, const char *kern
         return with_cuts(&run, chosen, e); /* lengths differ: no plain batch */
     if (!one_plan(&run, e))
         return false;
+    if (!chosen->cpu)
+        return !effort->cuts || with_cuts(&run, chosen, e); /* threads and divisions of work are the CPU's */
     if (effort->threads > 1 && (!with_threads(&run, effort->threads, 0, "several threads", e) ||
                                 !with_threads(&run, 0, effort->threads + 1, "tasks in reverse order", e)))
         return false;

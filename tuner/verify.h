@@ -6,6 +6,7 @@
 #include "runtime/nha_library.h"
 #include "tuner/case.h"
 #include "tuner/oracle.h"
+#include "tuner/place.h"
 
 /* Relative L2 over a tensor against fp64 on the same rounded inputs (DESIGN section 1): 1e-5 for f32, 4e-3 for f16 and
  * bf16. */
@@ -37,7 +38,7 @@ void tune_reference_destroy(tune_reference *reference);
  * company and without optional outputs; division into runs and pieces; rings exact. Thread-safe: the reference is not
  * changed. report may be NULL. Errors: ERR_MISMATCH with kernel, case, tensor, error and tolerance; what libnha says.
  */
-bool tune_verify_kernel(const nha_library *library, int index, const tune_reference *reference, const char *kernel,
+bool tune_verify_kernel(const tune_place *place, const nha_library *library, int index, const tune_reference *reference, const char *kernel,
                         tune_verify_report *report, err *e);
 
 /* ---- a library ---- */
@@ -47,7 +48,8 @@ typedef struct tune_verify_options {
     int64_t cases; /* random cases per op and kernel */
     uint64_t seed;
     int threads;        /* most to be tried, 0: 2 */
-    const char *kernel; /* only this kernel, or NULL: all that run on this machine */
+    const tune_place *place; /* NULL: the CPU */
+    const char *kernel; /* only this kernel, or NULL: all that run there */
     const char *isa;    /* nothing above this ISA, or NULL */
     bool fence;         /* reads past a tensor stop the program: for tests */
     double flops;       /* bound of the oracle's work per case; 0: 2e8 */
@@ -60,7 +62,7 @@ bool tune_verify_library(const nha_library *library, int index, const gen_proble
 
 /* One long sequence with slow gates against the oracle, N = 1: rounding that adds up with the length, positions,
  * divisions. */
-bool tune_verify_long(const nha_library *library, int index, int op, const gen_problem *problem, int64_t tokens,
+bool tune_verify_long(const tune_place *place, const nha_library *library, int index, int op, const gen_problem *problem, int64_t tokens,
                       int threads, uint64_t seed, tune_verify_report *report, err *e);
 
 #endif

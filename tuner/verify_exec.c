@@ -8,8 +8,6 @@
 
 #include "tuner/verify_guard.h"
 
-static const nha_device CPU = {.kind = NHA_CPU};
-
 /* A tensor [B,T,heads,dim] in a guarded buffer. Strides in elements. */
 typedef struct strided {
     const char *name;
@@ -29,16 +27,17 @@ typedef struct exec_state {
     int64_t first, count; /* sequences that run */
     strided tensor[TENSORS];
     guard_buffer hk0, hv0, hk, hv, pool, workspace, cu, index;
+    void *device_pool, *device_workspace; /* pool and workspace themselves: of the place; on the host those above */
     int64_t rows; /* of the pool: row 0 and the last belong to no sequence */
 } exec_state;
 
-bool verify_plan_create(const nha_library *library, int index, int op, const tune_case *test,
+bool verify_plan_create(const tune_place *place, const nha_library *library, int index, int op, const tune_case *test,
                         const verify_plan_options *options, verify_plan *plan, err *e) {
     const tune_batch *batch = &test->batch;
     nha_plan_options o;
     nha_error error = {0};
     int64_t last = 1, longest = tune_batch_longest(batch), total = tune_batch_total(batch);
-    *plan = (verify_plan){.library = library, .index = index, .op = op, .pooled = options->pooled || op == NHA_DECODE};
+    *plan = (verify_plan){.place = place, .library = library, .index = index, .op = op, .pooled = options->pooled || op == NHA_DECODE};
     for (int64_t n = 0; n < batch->sequences; n++) {
         int64_t pos = tune_batch_position(batch, n) + tune_batch_length(batch, n);
         if (pos > last)
@@ -46,20 +45,20 @@ bool verify_plan_create(const nha_library *library, int index, int op, const tun
     }
     if (plan->pooled) {
         NHA_INIT(plan->format);
-        if (nha_cache_describe(library, index, CPU, last, &plan->format, &error))
+        if (nha_cache_describe(library, index, place->device, last, &plan->format, &error))
             return tune_nha_error(e, "cache", &error);
     }
     NHA_INIT(o);
     o.problem = index;
     o.op = op;
-    o.device = CPU;
+    o.device = place->device;
     o.threads = options->threads;
     o.max_sequences = batch->sequences;
     o.max_length = op == NHA_DECODE ? 1 : longest > 0 ? longest : 1;
     o.max_tokens = op == NHA_DECODE ? 0 : total > 0 ? total : 1;
     o.cache_tokens = plan->pooled ? plan->format.tokens : 0;
     o.kernel = options->kernel;
-    o.isa = options->isa;
+    o.isa = tune_place_isa(place, options->isa);
     o.parallel_for = options->parallel_for;
     o.parallel_context = options->parallel_context;
     if (op == NHA_PREFILL)
@@ -200,6 +199,31 @@ static bool make_buffers(exec_state *state) {
     return ok && guard_create(&state->workspace, nha_plan_workspace(state->plan->plan), 0, 256, false, poison);
 }
 
+/* Pool and workspace on the device, poisoned. A watched workspace stays undefined: reads of it are seen. */
+static bool make_device_memory(exec_state *state, err *e) {
+    const tune_place *place = state->plan->place;
+    const guard_buffer *pool = &state->pool, *workspace = &state->workspace;
+    if (place->device.kind == NHA_CPU) {
+        state->device_pool = pool->data;
+        state->device_workspace = workspace->data;
+        return true;
+    }
+    if (state->plan->pooled && (!(state->device_pool = tune_place_alloc(place, (int64_t)pool->bytes, e)) ||
+                                !tune_place_write(place, state->device_pool, pool->data, pool->bytes, e)))
+        return false;
+    state->device_workspace = tune_place_alloc(place, (int64_t)workspace->bytes, e);
+    return state->device_workspace &&
+           (place->watched || tune_place_write(place, state->device_workspace, workspace->data, workspace->bytes, e));
+}
+
+static void free_device_memory(exec_state *state) {
+    const tune_place *place = state->plan->place;
+    if (place->device.kind == NHA_CPU)
+        return;
+    tune_place_free(place, state->device_pool);
+    tune_place_free(place, state->device_workspace);
+}
+
 /* ---- caches ---- */
 
 static int32_t row_of_sequence(const exec_state *state, int64_t n) {
@@ -212,11 +236,11 @@ static bool fill_pool(exec_state *state, err *e) {
     nha_error error = {0};
     for (int64_t n = 0; n < batch->sequences; n++) {
         int32_t row = row_of_sequence(state, n);
-        if (nha_cache_reset(state->plan->library, state->plan->index, CPU, &state->plan->format, state->pool.data, &row,
+        if (nha_cache_reset(state->plan->library, state->plan->index, state->plan->place->device, &state->plan->format, state->device_pool, &row,
                             1, NULL, &error))
             return tune_nha_error(e, "cache reset", &error);
-        if (batch->cache && !tune_cache_load(state->plan->library, &state->test->problem, state->plan->index,
-                                             &state->plan->format, state->pool.data, row, batch->cache, n, e))
+        if (batch->cache && !tune_cache_load(state->plan->place, state->plan->library, &state->test->problem, state->plan->index,
+                                             &state->plan->format, state->device_pool, row, batch->cache, n, e))
             return false;
     }
     return true;
@@ -295,6 +319,9 @@ static bool take_pool(exec_state *state, tune_result *result, err *e) {
     const tune_case *test = state->test;
     const nha_problem *p = &test->problem.nha;
     size_t row_bytes = (size_t)state->plan->format.row_bytes;
+    if (state->device_pool != state->pool.data &&
+        !tune_place_read(state->plan->place, state->pool.data, state->device_pool, state->pool.bytes, e))
+        return false;
     if (!guard_intact(&state->pool) || !guard_all(state->pool.data, row_bytes, state->how->poison) ||
         !guard_all(state->pool.data + (size_t)(state->rows - 1) * row_bytes, row_bytes, state->how->poison))
         return touched(e, "cache", "a row of the pool was written that no sequence has");
@@ -302,8 +329,8 @@ static bool take_pool(exec_state *state, tune_result *result, err *e) {
         return false; /* for its sizes */
     result->has_cache = true;
     for (int64_t n = 0; n < test->batch.sequences; n++)
-        if (!tune_cache_save(state->plan->library, &test->problem, state->plan->index, &state->plan->format,
-                             state->pool.data, row_of_sequence(state, n), &result->cache, n, e))
+        if (!tune_cache_save(state->plan->place, state->plan->library, &test->problem, state->plan->index, &state->plan->format,
+                             state->device_pool, row_of_sequence(state, n), &result->cache, n, e))
             return false;
     size_t rows = (size_t)(test->batch.sequences * p->heads_kv * p->slots);
     if (rows) {
@@ -337,7 +364,6 @@ static bool execute(exec_state *state, int64_t token, int64_t tokens, err *e) {
     const nha_problem *p = &state->test->problem.nha;
     int64_t rows = (int64_t)p->heads_kv * p->slots * state->first;
     nha_args args;
-    nha_error error = {0};
     NHA_INIT(args);
     args.sequences = state->count;
     args.tokens = tokens;
@@ -352,7 +378,7 @@ static bool execute(exec_state *state, int64_t token, int64_t tokens, err *e) {
     if (how->bare)
         memset(&args.lse, 0, sizeof args.lse);
     if (state->plan->pooled) {
-        args.cache = state->pool.data;
+        args.cache = state->device_pool;
         args.cache_index = (const int32_t *)state->index.data;
     }
     if (batch->hk0) {
@@ -365,10 +391,8 @@ static bool execute(exec_state *state, int64_t token, int64_t tokens, err *e) {
         args.hk = (float *)hk->data + rows * p->head_dim_qk;
         args.hv = (float *)hv->data + rows * p->head_dim_v;
     }
-    if (nha_execute(state->plan->plan, &args, state->workspace.data, nha_plan_workspace(state->plan->plan), NULL,
-                    &error))
-        return tune_nha_error(e, gen_op_name(state->plan->op), &error);
-    return true;
+    return tune_place_execute(state->plan->place, state->plan->plan, &state->test->problem, state->plan->op, &args,
+                              state->device_workspace, nha_plan_workspace(state->plan->plan), e);
 }
 
 static bool take_results(exec_state *state, tune_result *result, err *e) {
@@ -428,18 +452,20 @@ bool verify_execute(const verify_plan *plan, const tune_case *test, const verify
     if (!how->count)
         state.first = 0, state.count = test->batch.sequences;
     bool ok = (make_result(&state, result) && make_buffers(&state)) || err_memory(e, "verify");
+    ok = ok && make_device_memory(&state, e);
     if (ok && plan->pooled)
         ok = fill_pool(&state, e);
     if (ok && plan->op == NHA_PREFILL)
         ok = execute(&state, 0, test->batch.tokens, e);
     for (int64_t t = 0; ok && plan->op == NHA_DECODE && t < test->batch.tokens; t++) {
-        if (t)
+        if (t && plan->place->device.kind == NHA_CPU)
             guard_fill(&state.workspace, how->poison); /* nothing may be kept there from step to step */
         ok = execute(&state, t, 1, e);
     }
     ok = ok && take_results(&state, result, e);
     if (ok)
         snprintf(result->kernel[plan->op], sizeof result->kernel[plan->op], "%s", nha_plan_kernel(plan->plan));
+    free_device_memory(&state);
     guard_buffer *all[] = {&state.hk0,  &state.hv0,       &state.hk, &state.hv,
                            &state.pool, &state.workspace, &state.cu, &state.index};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)

@@ -15,6 +15,7 @@ typedef enum verify_layout {
 } verify_layout;
 
 typedef struct verify_plan {
+    const tune_place *place;
     const nha_library *library;
     int index; /* of the problem */
     int op;
@@ -31,8 +32,8 @@ typedef struct verify_plan_options {
     void *parallel_context;
 } verify_plan_options;
 
-/* A plan with the bounds of the case. */
-bool verify_plan_create(const nha_library *library, int index, int op, const tune_case *test,
+/* A plan with the bounds of the case, on a place that outlives it. */
+bool verify_plan_create(const tune_place *place, const nha_library *library, int index, int op, const tune_case *test,
                         const verify_plan_options *options, verify_plan *plan, err *e);
 void verify_plan_destroy(verify_plan *plan);
 

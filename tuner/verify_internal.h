@@ -37,14 +37,14 @@ typedef struct verify_effort {
 } verify_effort;
 
 /* Runs the case on the kernel in every way the effort asks for. */
-bool verify_case(const nha_library *library, int index, int op, const char *kernel, const char *isa,
+bool verify_case(const tune_place *place, const nha_library *library, int index, int op, const char *kernel, const char *isa,
                  const verify_truth *truth, const verify_effort *effort, tune_verify_report *report, err *e);
 
 /* Calls the phases of a prefill kernel itself, with runs of `blocks` blocks cut into pieces of one block, tasks in
  * reverse order, each on poisoned scratch. The result is as from verify_execute. */
 bool verify_divided(const nha_cpu_code *code, const tune_case *test, int64_t blocks, tune_result *result, err *e);
 
-/* The kernel of that name, op and problem; NULL if there is none. */
-const nha_kernel *verify_find_kernel(const nha_library *library, int index, int op, const char *name);
+/* The kernel of that name, kind, op and problem; NULL if there is none. */
+const nha_kernel *verify_find_kernel(const nha_library *library, int index, int op, int kind, const char *name);
 
 #endif

@@ -6,10 +6,19 @@
 #include "gen/cpu/isa.h"
 #include "tuner/verify_internal.h"
 
-/* Whether this machine runs the kernel, and the options allow it. */
+static const tune_place *place_of(const tune_verify_options *options) {
+    return options->place ? options->place : &tune_place_host;
+}
+
+/* Whether the kernel runs there, and the options allow it. */
 static bool wanted(const nha_kernel *kernel, int index, int op, const tune_verify_options *options) {
     const gen_isa *most = options->isa ? gen_isa_find(options->isa) : NULL;
-    if (kernel->problem != index || kernel->op != op || kernel->kind != NHA_CPU)
+    const tune_place *place = place_of(options);
+    if (kernel->problem != index || kernel->op != op || kernel->kind != place->device.kind)
+        return false;
+    if (place->target && strcmp(place->target, kernel->isa))
+        return false;
+    if (kernel->kind == NHA_CUDA && !tune_place_runs(place, kernel->isa))
         return false;
     if (kernel->cpu_features & ~nha_cpu_features())
         return false;
@@ -31,13 +40,15 @@ static bool has_op(const nha_library *library, int index, int op, const tune_ver
     return false;
 }
 
-/* Sizes by which the shapes of random cases are chosen: the largest block of the op. */
+/* Sizes by which the shapes of random cases are chosen: the largest block of the op. A GPU's is about this. */
+enum { CUDA_BLOCK = 64 };
 static int64_t largest_block(const nha_library *library, int index, const tune_verify_options *options) {
     int64_t block = 8;
     for (int32_t i = 0; i < library->kernel_count; i++) {
         const nha_kernel *kernel = &library->kernels[i];
-        if (wanted(kernel, index, NHA_PREFILL, options) && kernel->cpu->block_tokens > block)
-            block = kernel->cpu->block_tokens;
+        const int64_t own = kernel->cpu ? kernel->cpu->block_tokens : CUDA_BLOCK;
+        if (wanted(kernel, index, NHA_PREFILL, options) && own > block)
+            block = own;
     }
     return block;
 }
@@ -59,6 +70,7 @@ static bool mixed_cuts(const nha_library *library, int index, const verify_truth
     tune_run_options run = {.problem = index,
                             .threads = 1 + (int)tune_random_between(r, 0, 1),
                             .isa = options->isa,
+                            .place = place_of(options),
                             .cuts = cuts,
                             .cut_count = PIECES};
     tune_result result;
@@ -93,7 +105,7 @@ static bool random_case(const nha_library *library, int index, int op, const gen
     bool ok = true;
     for (int32_t i = 0; ok && i < library->kernel_count; i++)
         if (wanted(&library->kernels[i], index, op, options))
-            ok = verify_case(library, index, op, library->kernels[i].name, NULL, &truth, &effort, report, e);
+            ok = verify_case(place_of(options), library, index, op, library->kernels[i].name, NULL, &truth, &effort, report, e);
     if (ok && both)
         ok = mixed_cuts(library, index, &truth, options, &r, report, e);
     verify_truth_destroy(&truth);
@@ -114,11 +126,11 @@ bool tune_verify_library(const nha_library *library, int index, const gen_proble
     return true;
 }
 
-bool tune_verify_long(const nha_library *library, int index, int op, const gen_problem *problem, int64_t tokens,
+bool tune_verify_long(const tune_place *place, const nha_library *library, int index, int op, const gen_problem *problem, int64_t tokens,
                       int threads, uint64_t seed, tune_verify_report *report, err *e) {
     const tune_cut step = {NHA_DECODE, 1};
     tune_case_spec spec = {.seed = seed, .sequences = 1, .length = {tokens}, .gates = TUNE_GATES_SLOW};
-    tune_run_options options = {.problem = index, .threads = threads};
+    tune_run_options options = {.problem = index, .threads = threads, .place = place};
     tune_result result;
     verify_truth truth;
     if (op == NHA_DECODE) {

@@ -166,21 +166,23 @@ void tune_reference_destroy(tune_reference *r) {
     free(r);
 }
 
-bool tune_verify_kernel(const nha_library *library, int index, const tune_reference *r, const char *kernel,
+bool tune_verify_kernel(const tune_place *place, const nha_library *library, int index, const tune_reference *r, const char *kernel,
                         tune_verify_report *report, err *e) {
     /* Which sizes of case to take; where the plan has a choice, both. */
-    const nha_kernel *known = kernel ? verify_find_kernel(library, index, r->op, kernel) : NULL;
-    if (!kernel && library->kernel_count == 1 && library->kernels[0].kind == NHA_CPU)
+    const nha_kernel *known = kernel ? verify_find_kernel(library, index, r->op, place->device.kind, kernel) : NULL;
+    if (!kernel && library->kernel_count == 1 && library->kernels[0].kind == place->device.kind)
         known = &library->kernels[0];
     if (kernel && !known)
         return err_set(e, ERR_INPUT, "verify", "the library has no kernel %s for %s", kernel, gen_op_name(r->op));
     for (int i = 0; i < r->count; i++) {
         const reference_case *c = &r->cases[i];
-        if (known && c->large_only && known->cpu->block_tokens <= LARGE_BLOCK)
+        /* 0: both. An emulator takes long: its kernels' chunks are small ones. */
+        const int64_t block = known && known->cpu ? known->cpu->block_tokens : place->watched ? 1 : 0;
+        if (block && c->large_only && block <= LARGE_BLOCK)
             continue;
-        if (known && c->small_only && known->cpu->block_tokens > LARGE_BLOCK)
+        if (block && c->small_only && block > LARGE_BLOCK)
             continue;
-        if (!verify_case(library, index, r->op, kernel, NULL, &c->truth, &c->effort, report, e))
+        if (!verify_case(place, library, index, r->op, kernel, NULL, &c->truth, &c->effort, report, e))
             return false;
     }
     return true;

@@ -26,6 +26,7 @@ typedef struct tensor_shape {
 
 typedef struct workload {
     tune_workload head;
+    const tune_place *place;
     const gen_problem *problem;
     gen_shape shape;
     int sets;
@@ -50,8 +51,6 @@ typedef struct runner {
     size_t workspace_bytes;
     int64_t next; /* iterations run so far: picks the set */
 } runner;
-
-static const nha_device host = {.kind = NHA_CPU};
 
 static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -142,8 +141,8 @@ static bool reset_pool(workload *w, const nha_library *library, int set, err *e)
         rows[w->shape.batch + r] = r;
     }
     int64_t others = w->shape.batch - 1;
-    if (nha_cache_import(library, 0, host, &w->format, pool, 0, &image, NULL, &error) != NHA_OK ||
-        (others > 0 && nha_cache_copy(library, 0, host, &w->format, pool, rows + w->shape.batch + 1, pool, rows, others,
+    if (nha_cache_import(library, 0, w->place->device, &w->format, pool, 0, &image, NULL, &error) != NHA_OK ||
+        (others > 0 && nha_cache_copy(library, 0, w->place->device, &w->format, pool, rows + w->shape.batch + 1, pool, rows, others,
                                       NULL, &error) != NHA_OK)) {
         tune_nha_error(e, "run", &error);
         goto done;
@@ -165,7 +164,7 @@ static bool choose_context(workload *w, const nha_library *library, double room,
     int64_t bound = 0;
     for (int attempt = 0; attempt < 64; attempt++) {
         NHA_INIT(w->format);
-        if (nha_cache_describe(library, 0, host, bound, &w->format, &error) != NHA_OK) {
+        if (nha_cache_describe(library, 0, w->place->device, bound, &w->format, &error) != NHA_OK) {
             if (error.status != NHA_OUT_OF_MEMORY && error.status != NHA_INVALID_ARGUMENT)
                 return tune_nha_error(e, "run", &error);
         } else if ((double)w->format.row_bytes * (double)w->shape.batch <= room) {
@@ -183,21 +182,68 @@ static bool choose_context(workload *w, const nha_library *library, double room,
                    (long long)w->shape.batch);
 }
 
-static double memory_room(void) {
-    return 0.5 * (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+/* Half of the memory of the place. */
+static double memory_room(const tune_place *place) {
+    size_t unused = 0, total = 0;
+    if (place->device.kind == NHA_CPU)
+        return 0.5 * (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    if (tune_place_enter(place, NULL)) {
+        if (place->device.driver->cuMemGetInfo_v2(&unused, &total))
+            total = 0;
+        tune_place_leave(place);
+    }
+    return 0.5 * (double)total;
 }
 
-bool tune_workload_open(const gen_problem *problem, const gen_shape *shape, const nha_library *library,
+/* Memory of the place: of the host on huge pages. NULL: none. */
+static char *make_room(const tune_place *place, size_t bytes) {
+    return place->device.kind == NHA_CPU ? tune_pages(bytes) : tune_place_alloc(place, (int64_t)bytes, NULL);
+}
+
+/* The same, filled: see fill(). */
+static char *make_field(const tune_place *place, size_t bytes, field which, const nha_problem *p, int dtype) {
+    char *data = make_room(place, bytes), *staged = data;
+    if (!data)
+        return NULL;
+    if (place->device.kind == NHA_CUDA)
+        staged = malloc(bytes);
+    bool ok = staged && fill(staged, bytes, which, p, dtype);
+    if (staged != data) {
+        ok = ok && tune_place_write(place, data, staged, bytes, NULL);
+        free(staged);
+    }
+    if (ok)
+        return data;
+    tune_place_free(place, data);
+    return NULL;
+}
+
+/* The same, zero. */
+static void *make_zero(const tune_place *place, size_t bytes) {
+    void *zeros = calloc(1, bytes ? bytes : 1);
+    if (place->device.kind == NHA_CPU || !zeros)
+        return zeros;
+    void *data = tune_place_alloc(place, (int64_t)bytes, NULL);
+    if (data && !tune_place_write(place, data, zeros, bytes, NULL)) {
+        tune_place_free(place, data);
+        data = NULL;
+    }
+    free(zeros);
+    return data;
+}
+
+bool tune_workload_open(const tune_place *place, const gen_problem *problem, const gen_shape *shape, const nha_library *library,
                         size_t cold_bytes, tune_workload **out, err *e) {
     *out = NULL;
     workload *w = calloc(1, sizeof *w);
     if (!w)
         return err_memory(e, "run");
+    w->place = place;
     w->problem = problem;
     w->shape = *shape;
     bool decode = shape->op == NHA_DECODE;
     describe(problem, w->tensors);
-    double room = memory_room(), total = 0;
+    double room = memory_room(place), total = 0;
     for (int f = 0; f < FIELDS; f++) {
         if (!w->tensors[f].used)
             continue;
@@ -232,27 +278,29 @@ bool tune_workload_open(const gen_problem *problem, const gen_shape *shape, cons
         if (!w->tensors[f].used)
             continue;
         size_t bytes = w->field_bytes[f] * (size_t)w->sets;
-        w->data[f] = tune_pages(bytes);
-        if (!w->data[f] || !fill(w->data[f], bytes, (field)f, &problem->nha, w->tensors[f].dtype))
+        w->data[f] = make_field(place, bytes, (field)f, &problem->nha, w->tensors[f].dtype);
+        if (!w->data[f])
             goto memory;
     }
     if (!decode && problem->nha.slots > 0) {
         size_t rows = (size_t)shape->batch * (size_t)problem->nha.heads_kv * (size_t)problem->nha.slots;
-        w->hk = calloc(rows * (size_t)problem->nha.head_dim_qk, sizeof *w->hk);
-        w->hv = calloc(rows * (size_t)problem->nha.head_dim_v, sizeof *w->hv);
+        w->hk = make_zero(place, rows * (size_t)problem->nha.head_dim_qk * sizeof *w->hk);
+        w->hv = make_zero(place, rows * (size_t)problem->nha.head_dim_v * sizeof *w->hv);
         if (!w->hk || !w->hv)
             goto memory;
     }
     if (decode) {
-        w->pools = tune_pages(w->pool_bytes * (size_t)w->sets);
+        w->pools = make_room(place, w->pool_bytes * (size_t)w->sets);
         if (!w->pools)
             goto memory;
-        memset(w->pools, 0, w->pool_bytes * (size_t)w->sets);
+        if (place->device.kind == NHA_CPU)
+            memset(w->pools, 0, w->pool_bytes * (size_t)w->sets); /* pages are there before the clock runs */
         for (int s = 0; s < w->sets; s++)
             if (!reset_pool(w, library, s, e))
                 goto failed;
     }
     w->head.bytes = w->set_bytes * (size_t)w->sets;
+    w->head.tasks = shape->batch * problem->nha.heads_kv;
     *out = &w->head;
     return true;
 memory:
@@ -267,10 +315,10 @@ void tune_workload_close(tune_workload *head) {
     if (!w)
         return;
     for (int f = 0; f < FIELDS; f++)
-        free(w->data[f]);
-    free(w->hk);
-    free(w->hv);
-    free(w->pools);
+        tune_place_free(w->place, w->data[f]);
+    tune_place_free(w->place, w->hk);
+    tune_place_free(w->place, w->hv);
+    tune_place_free(w->place, w->pools);
     free(w->used);
     free(w);
 }
@@ -303,18 +351,22 @@ static bool run(void *context, int64_t iterations, err *e) {
     runner *r = context;
     workload *w = r->workload;
     int64_t steps = w->shape.op == NHA_DECODE ? w->shape.tokens : 1;
-    for (int64_t i = 0; i < iterations; i++) {
+    if (!tune_place_enter(w->place, e))
+        return false;
+    bool ok = true;
+    for (int64_t i = 0; ok && i < iterations; i++) {
         int set = (int)(r->next++ % w->sets);
-        for (int64_t t = 0; t < steps; t++) {
+        for (int64_t t = 0; ok && t < steps; t++) {
             nha_args args;
             nha_error error;
             fill_args(w, set, t, &args);
             if (nha_execute(r->plan, &args, r->workspace, r->workspace_bytes, NULL, &error) != NHA_OK)
-                return tune_nha_error(e, "run", &error);
+                ok = tune_nha_error(e, "run", &error);
         }
         w->used[set] += steps;
     }
-    return true;
+    tune_place_leave(w->place);
+    return ok && tune_place_wait(w->place, e);
 }
 
 /* Sets a bounded ring back before it overflows. */
@@ -344,27 +396,27 @@ bool tune_runner_open(tune_workload *head, const nha_library *library, const cha
     nha_plan_options o;
     NHA_INIT(o);
     o.op = w->shape.op;
-    o.device = host;
+    o.device = w->place->device;
     o.threads = threads;
     o.max_sequences = w->shape.batch;
     o.max_length = decode ? 1 : w->shape.tokens;
     o.cache_tokens = decode ? w->format.tokens : 0;
     o.kernel = kernel;
-    o.isa = isa;
+    o.isa = tune_place_isa(w->place, isa);
     if (nha_plan_create(library, &o, &r->plan, &error) != NHA_OK) {
         tune_nha_error(e, "run", &error);
         goto failed;
     }
     r->workspace_bytes = rounded(nha_plan_workspace(r->plan) + 1);
-    r->workspace = aligned_alloc(NHA_WORKSPACE_ALIGN, r->workspace_bytes);
-    if (!r->workspace) {
-        err_memory(e, "run");
+    r->workspace = tune_place_alloc(w->place, (int64_t)r->workspace_bytes, e);
+    if (!r->workspace)
         goto failed;
-    }
-    memset(r->workspace, 0, r->workspace_bytes); /* pages are there before the clock runs */
+    if (w->place->device.kind == NHA_CPU)
+        memset(r->workspace, 0, r->workspace_bytes); /* pages are there before the clock runs */
     r->head = (tune_runner){.subject = {.run = run, .ready = ready, .context = r},
                             .max_iterations = w->bounded ? (int64_t)BOUNDED_STEPS * w->sets : 0,
-                            .kernel = nha_plan_kernel(r->plan)};
+                            .kernel = nha_plan_kernel(r->plan),
+                            .workload = head};
     *out = &r->head;
     return true;
 failed:
@@ -377,6 +429,6 @@ void tune_runner_close(tune_runner *head) {
     if (!r)
         return;
     nha_plan_destroy(r->plan);
-    free(r->workspace);
+    tune_place_free(r->workload->place, r->workspace);
     free(r);
 }

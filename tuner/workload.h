@@ -6,10 +6,12 @@
 #include "gen/spec.h"
 #include "runtime/nha.h"
 #include "tuner/measure.h"
+#include "tuner/place.h"
 
 /* What every device's workloads and runners begin with; the rest is the device's own. Not to be changed by users. */
 typedef struct tune_workload {
     size_t bytes;    /* touched before an iteration meets the same ones again */
+    int64_t tasks;   /* sequences times kv heads */
     int64_t context; /* tokens seen before a decode step, 0 for prefill */
 } tune_workload;
 
@@ -17,12 +19,13 @@ typedef struct tune_runner {
     tune_subject subject;   /* to be measured. An iteration is one prefill, or shape->tokens decode steps */
     int64_t max_iterations; /* of a sample (caches with a bounded ring fill up), 0: no limit */
     const char *kernel;     /* name of the kernel that runs */
+    const tune_workload *workload;
 } tune_runner;
 
-/* Fills random tensors (seeded; the same for each call) for a shape. Decode: caches with a full ring (bounded to what
+/* Fills random tensors (seeded; the same for each call) for a shape, in memory of the place, which outlives them. Decode: caches with a full ring (bounded to what
  * fits in memory) in as many sets as make cold_bytes together, at least 4 where memory allows, used in turn. `library`
  * gives the format of the caches. Errors: ERR_INPUT where the shape does not fit in memory, ERR_MEMORY. */
-bool tune_workload_open(const gen_problem *problem, const gen_shape *shape, const nha_library *library,
+bool tune_workload_open(const tune_place *place, const gen_problem *problem, const gen_shape *shape, const nha_library *library,
                         size_t cold_bytes, tune_workload **workload, err *e);
 void tune_workload_close(tune_workload *workload);
 /* Plans `library` for the shape. kernel, isa: as in nha_plan_options; threads 0: the machine's. The library outlives

@@ -341,9 +341,9 @@ static void test_libraries(void **state) {
     }
     nhac(&o, "show", library, NULL);
     expect_done(&o);
-    damage("manifest.yaml", "format: 1", "format: 7");
+    damage("manifest.yaml", "format: 2", "format: 7");
     expect_bad_library(library, "version");
-    damage("manifest.yaml", "format: 7", "format: 1");
+    damage("manifest.yaml", "format: 7", "format: 2");
     nhac(&o, "show", library, NULL);
     expect_done(&o);
     damage("manifest.yaml", "kernels:", "kernals:");

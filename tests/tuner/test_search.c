@@ -34,12 +34,8 @@ static double machine_now(void *context) {
     return m.time;
 }
 
-static const gen_isa *made_up_isa(void) {
-    return gen_isa_find("avx2");
-}
-
-static bool prepare(tune_candidate *c, err *e) {
-    (void)e;
+static bool prepare(const tune_device *d, tune_candidate *c, err *e) {
+    (void)d, (void)e;
     m.prepared++;
     m.time += 0.05;
     c->loaded = true;
@@ -47,15 +43,16 @@ static bool prepare(tune_candidate *c, err *e) {
     return true;
 }
 
-static void release(tune_candidate *c) {
+static void release(const tune_device *d, tune_candidate *c) {
+    (void)d;
     c->loaded = false;
 }
 
-static bool verify(const tune_candidate *c, const tune_reference *reference, err *e) {
-    (void)reference;
+static bool verify(const tune_device *d, const tune_candidate *c, const tune_reference *reference, err *e) {
+    (void)d, (void)reference;
     m.verified++;
     m.time += 0.05;
-    return !m.wrong(&c->tile) || err_set(e, ERR_MISMATCH, "verify", "o: made up to be wrong");
+    return !m.wrong(&c->tile.cpu) || err_set(e, ERR_MISMATCH, "verify", "o: made up to be wrong");
 }
 
 static bool run(void *context, int64_t iterations, err *e) {
@@ -67,37 +64,38 @@ static bool run(void *context, int64_t iterations, err *e) {
     return true;
 }
 
-static bool open_workload(const gen_problem *problem, const gen_shape *shape, const nha_library *library, size_t cold,
-                          tune_workload **out, err *e) {
-    (void)problem, (void)shape, (void)library, (void)cold, (void)e;
+static bool open_workload(const tune_device *d, const gen_problem *problem, const gen_shape *shape,
+                          const nha_library *library, size_t cold, tune_workload **out, err *e) {
+    (void)d, (void)problem, (void)shape, (void)library, (void)cold, (void)e;
     *out = calloc(1, sizeof **out);
     return *out != NULL;
 }
 
-static void close_workload(tune_workload *w) {
+static void close_workload(const tune_device *d, tune_workload *w) {
+    (void)d;
     free(w);
 }
 
-static bool open_runner(tune_workload *w, const nha_library *library, const char *kernel, const char *isa, int threads,
-                        tune_runner **out, err *e) {
-    (void)w, (void)kernel, (void)isa, (void)threads, (void)e;
+static bool open_runner(const tune_device *d, tune_workload *w, const nha_library *library, const char *kernel,
+                        const char *isa, int threads, tune_runner **out, err *e) {
+    (void)d, (void)w, (void)kernel, (void)isa, (void)threads, (void)e;
     made_up_runner *r = calloc(1, sizeof *r);
     if (!r)
         return false;
-    r->tile = ((const tune_candidate *)(const void *)library->kernels)->tile;
+    r->tile = ((const tune_candidate *)(const void *)library->kernels)->tile.cpu;
     r->head.subject = (tune_subject){.run = run, .context = r};
     *out = &r->head;
     return true;
 }
 
-static void close_runner(tune_runner *r) {
+static void close_runner(const tune_device *d, tune_runner *r) {
+    (void)d;
     free(r);
 }
 
 static const tune_device made_up = {.name = "made up",
                                     .verified_by = "cpu",
                                     .timed_by = "cpu",
-                                    .isa = made_up_isa,
                                     .prepare = prepare,
                                     .release = release,
                                     .verify = verify,
@@ -143,10 +141,12 @@ static int leave(void **state) {
 
 static const gen_shape shapes[] = {{NHA_DECODE, 4, 1}, {NHA_DECODE, 256, 1}};
 
-static void open_search(tune_search *s, double budget) {
+static void open_search(tune_search *s, const char *strategy, double budget) {
     *s = (tune_search){.device = &made_up,
+                       .strategy = tune_strategy_find(strategy, NULL),
                        .problem = &problem,
                        .op = NHA_DECODE,
+                       .arch = {.isa = gen_isa_find("avx2")},
                        .reference = (const tune_reference *)&m,
                        .journal = &journal,
                        .progress = &quiet,
@@ -179,7 +179,7 @@ static bool four_rows_are_wrong(const gen_tile *t) {
 static double least(const tune_search *s) {
     double best = 1;
     for (int i = 0; i < s->space.count; i++) {
-        const gen_tile *t = &s->space.candidates[i].tile;
+        const gen_tile *t = &s->space.candidates[i].tile.cpu;
         if (!m.wrong(t) && m.cost(t) < best)
             best = m.cost(t);
     }
@@ -189,19 +189,23 @@ static double least(const tune_search *s) {
 static void test_best_wins(void **state) {
     (void)state;
     bool (*const wrongs[])(const gen_tile *) = {right, four_rows_are_wrong};
-    for (int w = 0; w < 2; w++) {
+    static const char *const strategies[] = {"exhaustive", "random", "model"};
+    for (int w = 0; w < 6; w++) {
         m.cost = bowl;
-        m.wrong = wrongs[w];
+        m.wrong = wrongs[w % 2];
         tune_search s;
         err e = {0};
-        open_search(&s, 10000);
+        open_search(&s, strategies[w / 2], 10000);
         assert_true(s.space.count > 20);
         assert_true(tune_search_run(&s, &e));
-        assert_int_equal(s.explored, s.space.count);
+        if (w / 2 < 2)
+            assert_int_equal(s.explored, s.space.count);
+        else
+            assert_true(s.settled && s.explored < s.space.count / 2); /* it need not look at all to know */
         for (int b = 0; b < 2; b++) {
             const tune_candidate *winner = &s.space.candidates[tune_search_choose(&s, b)];
-            assert_true(m.cost(&winner->tile) <= least(&s) * 1.03); /* the widest band of ties */
-            assert_false(m.wrong(&winner->tile));
+            assert_true(m.cost(&winner->tile.cpu) <= least(&s) * 1.03); /* the widest band of ties */
+            assert_false(m.wrong(&winner->tile.cpu));
         }
         assert_int_equal(m.wrong_timed, 0);
         tune_search_close(&s);
@@ -216,7 +220,7 @@ static void test_nothing_is_repeated(void **state) {
     m.wrong = four_rows_are_wrong;
     tune_search s;
     err e = {0};
-    open_search(&s, 10000);
+    open_search(&s, "model", 10000);
     assert_false(tune_search_done(&s));
     assert_true(tune_search_run(&s, &e));
     int winners[2] = {tune_search_choose(&s, 0), tune_search_choose(&s, 1)};
@@ -226,8 +230,8 @@ static void test_nothing_is_repeated(void **state) {
     assert_true(tune_journal_open(folder, "key", &journal, &e));
     assert_int_equal(journal.count, records);
     m.samples = m.prepared = 0;
-    open_search(&s, 20000);
-    assert_true(tune_search_done(&s)); /* the space was exhausted: more time would find no more */
+    open_search(&s, "model", 20000);
+    assert_true(tune_search_done(&s)); /* nothing was left to look at: more time would find no more */
     assert_true(tune_search_run(&s, &e));
     for (int b = 0; b < 2; b++)
         assert_int_equal(tune_search_choose(&s, b), winners[b]);
@@ -245,7 +249,7 @@ static void test_time_is_kept(void **state) {
     int explored = 0;
     for (double budget = 3; budget <= 9; budget += 3) {
         tune_search s;
-        open_search(&s, budget);
+        open_search(&s, "random", budget);
         double deadline = s.deadline;
         assert_true(tune_search_run(&s, &e));
         assert_true(m.time <= deadline + 1);
@@ -253,7 +257,7 @@ static void test_time_is_kept(void **state) {
         explored = s.explored;
         assert_true(tune_search_done(&s));
         tune_search_close(&s);
-        open_search(&s, budget * 2);
+        open_search(&s, "random", budget * 2);
         assert_false(tune_search_done(&s));
         tune_search_close(&s);
     }
@@ -271,9 +275,10 @@ static double flat(const gen_tile *t) {
 }
 
 static double default_is_best(const gen_tile *t) {
-    gen_tile first;
-    gen_tile_default(&problem, NHA_DECODE, made_up_isa(), &first);
-    return 1e-3 * (1 + 0.1 * tune_tile_distance(t, &first));
+    tune_tile first = {0};
+    const tune_tile tile = {.cpu = *t};
+    gen_tile_default(&problem, NHA_DECODE, gen_isa_find("avx2"), &first.cpu);
+    return 1e-3 * (1 + 0.1 * tune_tile_distance(&tile, &first));
 }
 
 static void test_default_wins_ties(void **state) {
@@ -284,7 +289,7 @@ static void test_default_wins_ties(void **state) {
         m.wrong = right;
         tune_search s;
         err e = {0};
-        open_search(&s, 10000);
+        open_search(&s, "exhaustive", 10000);
         assert_true(tune_search_run(&s, &e));
         assert_int_equal(tune_search_choose(&s, 0), 0);
         assert_int_equal(tune_search_choose(&s, 1), 0);
@@ -292,6 +297,60 @@ static void test_default_wins_ties(void **state) {
         leave(NULL);
         enter(NULL);
     }
+}
+
+static double hasty(const gen_tile *t) { /* faster than light where four rows are read at a time */
+    return t->knob[GEN_STATE_ROWS] == 4 ? 1e-12 : bowl(t);
+}
+
+/* A time below the physical floor is a measuring error: it is written down as such, and wins nothing. */
+static void test_implausible(void **state) {
+    (void)state;
+    m.cost = hasty;
+    m.wrong = right;
+    tune_search s;
+    err e = {0};
+    open_search(&s, "exhaustive", 10000);
+    assert_true(tune_search_run(&s, &e));
+    assert_int_equal(s.explored, s.space.count);
+    int refused = 0;
+    for (size_t i = 0; i < journal.count; i++) {
+        const tune_record *r = &journal.records[i];
+        refused += r->kind == TUNE_RECORD_IMPLAUSIBLE;
+        if (tune_record_timed(r->kind))
+            assert_true(tune_min(&r->samples) > 1);
+    }
+    assert_true(refused > 0);
+    for (int b = 0; b < 2; b++)
+        assert_int_not_equal(s.space.candidates[tune_search_choose(&s, b)].tile.cpu.knob[GEN_STATE_ROWS], 4);
+    tune_search_close(&s);
+    m.samples = 0; /* and it is not tried again */
+    open_search(&s, "exhaustive", 20000);
+    assert_true(tune_search_done(&s));
+    assert_int_equal(s.explored, s.space.count);
+    tune_search_close(&s);
+}
+
+/* Noise of 2%, a few slow moments: the halving still ends with one of the best. */
+static double noisy(const gen_tile *t) {
+    static uint32_t x = 1;
+    x = x * 1664525 + 1013904223;
+    double u = (double)(x >> 8) / (1 << 24);
+    return bowl(t) * (1 + 0.04 * (u - 0.5)) * (u > 0.98 ? 3 : 1);
+}
+
+static void test_noise(void **state) {
+    (void)state;
+    m.cost = noisy;
+    m.wrong = right;
+    tune_search s;
+    err e = {0};
+    open_search(&s, "model", 10000);
+    assert_true(tune_search_run(&s, &e));
+    m.cost = bowl;
+    for (int b = 0; b < 2; b++)
+        assert_true(bowl(&s.space.candidates[tune_search_choose(&s, b)].tile.cpu) <= least(&s) * 1.03);
+    tune_search_close(&s);
 }
 
 static bool all_wrong(const gen_tile *t) {
@@ -306,6 +365,7 @@ static void test_wrong_default(void **state) {
     tune_search s = {.device = &made_up,
                      .problem = &problem,
                      .op = NHA_DECODE,
+                     .arch = {.isa = gen_isa_find("avx2")},
                      .reference = (const tune_reference *)&m,
                      .journal = &journal,
                      .progress = &quiet,
@@ -323,6 +383,7 @@ static void test_wrong_default(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(test_best_wins), TEST(test_nothing_is_repeated), TEST(test_time_is_kept),
-                                       TEST(test_default_wins_ties), TEST(test_wrong_default)};
+                                       TEST(test_default_wins_ties), TEST(test_wrong_default),
+                                       TEST(test_implausible), TEST(test_noise)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,10 +67,12 @@ static bool run_problem(uint64_t seed, tune_verify_report *report, err *e) {
                 ok = false;
             r.state++;
             tune_candidate *next = &c[count];
-            tune_candidate_init(next, &problem, op, isa, &p.tile, i);
+            const tune_arch arch = {.isa = isa};
+            const tune_tile tile = {.cpu = p.tile};
+            tune_candidate_init(next, &problem, op, &arch, &tile, i);
             if (!ok || (i == 0 && count && c[count - 1].op == (nha_op)op && !strcmp(c[count - 1].string, next->string)))
                 continue;
-            ok = tune_candidate_load(next, true, e);
+            ok = tune_candidate_load(next, NULL, e);
             kernels[count] = next->kernel;
             kernels[count].rank = priority[!i];
             count++;

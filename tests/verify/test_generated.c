@@ -35,12 +35,12 @@ static void make_problem(gen_problem *problem, int dtype, int dim, int slots, in
 }
 
 static void load(tune_candidate *c, const gen_problem *problem, nha_op op) {
-    const gen_isa *isa = gen_isa_best(nha_cpu_features());
-    gen_tile tile;
+    const tune_arch arch = {.isa = gen_isa_best(nha_cpu_features())};
+    tune_tile tile;
     err e = {0};
-    gen_tile_default(problem, op, isa, &tile);
-    tune_candidate_init(c, problem, op, isa, &tile, 0);
-    if (!tune_candidate_load(c, true, &e))
+    assert_true(tune_default_tile(problem, op, &arch, &tile, &e));
+    tune_candidate_init(c, problem, op, &arch, &tile, 0);
+    if (!tune_candidate_load(c, NULL, &e))
         fail_msg("%s", e.text);
 }
 
@@ -60,7 +60,7 @@ static void test_long(void **state) {
             make_problem(&problem, dtype, 32, 16, 1, 1);
             load(&c, &problem, op);
             for (int threads = 1; threads <= (op == NHA_PREFILL ? 2 : 1); threads++) {
-                if (!tune_verify_long(&c.library, 0, op, &problem, tokens, threads, 1, &report, &e))
+                if (!tune_verify_long(&tune_place_host, &c.library, 0, op, &problem, tokens, threads, 1, &report, &e))
                     fail_msg("%s: %s", gen_dtype_name(dtype), e.text);
                 assert_int_equal(report.cases, threads);
             }
@@ -83,7 +83,7 @@ static void test_model(void **state) {
         err e = {0};
         load(&c, &problem, op);
         assert_true(tune_reference_create(&problem, op, 1, 2, &reference, &e));
-        if (!tune_verify_kernel(&c.library, 0, reference, c.name, &report, &e))
+        if (!tune_verify_kernel(&tune_place_host, &c.library, 0, reference, c.name, &report, &e))
             fail_msg("%s", e.text);
         assert_true(report.cases >= 4 && report.executions >= 10);
         tune_reference_destroy(reference);

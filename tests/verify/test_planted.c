@@ -55,7 +55,7 @@ static int failures_of(int op, int dtype, int *missed) {
         for (int block = 8; block <= (small ? 8 : 64); block *= 8) {
             tune_verify_report report = {0};
             const nha_library *library = help_scalar_library(&problem, bug, block);
-            bool passed = tune_verify_kernel(library, 0, reference, kernels[op], &report, &e);
+            bool passed = tune_verify_kernel(&tune_place_host, library, 0, reference, kernels[op], &report, &e);
             if (!bug && !passed)
                 fail_msg("the right kernel failed: %s", e.text);
             if (!bug)
@@ -128,11 +128,11 @@ static void test_long(void **state) {
     make_problem(&problem, NHA_F32);
     problem.nha.heads_q = problem.nha.heads_kv = 1;
     gen_problem_derive(&problem);
-    if (!tune_verify_long(help_scalar_library(&problem, BUG_NONE, 16), 0, NHA_PREFILL, &problem, 8192, 2, 1, &report,
+    if (!tune_verify_long(&tune_place_host, help_scalar_library(&problem, BUG_NONE, 16), 0, NHA_PREFILL, &problem, 8192, 2, 1, &report,
                           &e))
         fail_msg("%s", e.text);
     assert_true(report.worst[TUNE_CHECK_HK] > 0);
-    assert_false(tune_verify_long(help_scalar_library(&problem, BUG_S_NAIVE, 16), 0, NHA_PREFILL, &problem, 2048, 2, 1,
+    assert_false(tune_verify_long(&tune_place_host, help_scalar_library(&problem, BUG_S_NAIVE, 16), 0, NHA_PREFILL, &problem, 2048, 2, 1,
                                   &report, &e));
     err_clear(&e);
 }
