@@ -28,8 +28,8 @@ static void print_entry(const tune_database_entry *d) {
     if (d->origin.device[0])
         printf("    %s; kernels for %s, %d thread%s, compiler %s, nhac %s\n", d->origin.device, d->origin.arch,
                d->origin.threads, d->origin.threads == 1 ? "" : "s", d->origin.compiler, d->origin.nhac);
-    printf("    %d verified, %d wrong, %d failed; %d timings, %d of them finals; %d refused as measuring errors", d->verified,
-           d->rejected, d->failed, d->timed, d->finals, d->refused);
+    printf("    %d verified, %d wrong, %d failed; %d timings, %d of them finals; %d refused as measuring errors",
+           d->verified, d->rejected, d->failed, d->timed, d->finals, d->refused);
     if (d->damaged)
         printf("; %d damaged line%s", d->damaged, d->damaged == 1 ? "" : "s");
     if (d->foreign)
@@ -63,11 +63,12 @@ static bool merge(const char *const *files, int count, err *e) {
     tune_merge_outcome o;
     if (!tune_database_merge(jit_cache_dir(), files, count, &o, e))
         return false;
-    printf("%d file%s: %d records new here, %d older than what is here or in another file, %d already here; %d journal%s written\n",
+    printf("%d file%s: %d records new here, %d older than what is here or in another file, %d already here; %d "
+           "journal%s written\n",
            o.files, o.files == 1 ? "" : "s", o.added, o.older, o.same, o.journals, o.journals == 1 ? "" : "s");
     if (o.damaged || o.foreign || o.homeless)
-        printf("not taken: %d damaged lines, %d of another version, %d that do not say where they come from\n", o.damaged,
-               o.foreign, o.homeless);
+        printf("not taken: %d damaged lines, %d of another version, %d that do not say where they come from\n",
+               o.damaged, o.foreign, o.homeless);
     return true;
 }
 
@@ -90,9 +91,11 @@ int cli_db(const cli_command *self, int argc, char **argv) {
     int files = 0;
     while (files < CLI_LIST_MAX && names[1 + files])
         files++;
-    bool is_merge = !strcmp(names[0], "merge"), is_prune = !strcmp(names[0], "prune"), is_list = !strcmp(names[0], "list");
+    bool is_merge = !strcmp(names[0], "merge"), is_prune = !strcmp(names[0], "prune"),
+         is_list = !strcmp(names[0], "list");
     if (!is_merge && !is_prune && !is_list)
-        err_set(&e, ERR_USAGE, "usage", "nhac db does not know %s; did you mean %s?", names[0], base_nearest(names[0], words, 3));
+        err_set(&e, ERR_USAGE, "usage", "nhac db does not know %s; did you mean %s?", names[0],
+                base_nearest(names[0], words, 3));
     else if (is_merge && files == 0)
         err_set(&e, ERR_USAGE, "usage", "FILES is missing: journals, or the tuning.jsonl of libraries");
     else if (!is_merge && files > 0)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { KNOBS_MAX = 24, VALUES_MAX = 64, ROWS_LEAST = 48, ROWS_MOST = 512 };
-static const double ADDED = 0.25 * 0.25, TOGETHER = 0.08 * 0.08, TRUST = 0.5 * 0.5, REACH = 0.4, NOISE_LEAST = 0.004;
+static const double ADDED = 0.25 * 0.25, TOGETHER = 0.08 * 0.08, TRUST = 0.5 * 0.5, REACH = 0.4, NOISE_LEAST = 0.01;
 
 /* ---- Places ---- */
 
@@ -15,6 +15,7 @@ typedef struct axis {
     const char *name;
     int32_t value[VALUES_MAX];
     int count;
+    int named; /* candidates that have the knob */
 } axis;
 
 typedef struct axes {
@@ -34,11 +35,8 @@ static axis *axis_of(axes *a, const char *name) {
 }
 
 /* Keeps the list sorted, so that a value's index is its place. */
-static void collect(void *context, const char *knob, int32_t value) {
-    axis *x = axis_of(context, knob);
+static void add_value(axis *x, int32_t value) {
     int i = 0;
-    if (!x)
-        return;
     while (i < x->count && x->value[i] < value)
         i++;
     if (x->count == VALUES_MAX || (i < x->count && x->value[i] == value))
@@ -48,15 +46,26 @@ static void collect(void *context, const char *knob, int32_t value) {
     x->count++;
 }
 
-static void put(void *context, const char *knob, int32_t value) {
-    axes *a = context;
-    const axis *x = axis_of(a, knob);
-    if (!x || x->count < 2)
+static void collect(void *context, const char *knob, int32_t value) {
+    axis *x = axis_of(context, knob);
+    if (!x)
         return;
+    add_value(x, value);
+    x->named++;
+}
+
+static float place_of(const axis *x, int32_t value) {
     int i = 0;
     while (i < x->count - 1 && x->value[i] < value)
         i++;
-    a->place[x - a->axis] = (float)i / (float)(x->count - 1);
+    return x->count < 2 ? 0 : (float)i / (float)(x->count - 1);
+}
+
+static void put(void *context, const char *knob, int32_t value) {
+    axes *a = context;
+    const axis *x = axis_of(a, knob);
+    if (x)
+        a->place[x - a->axis] = place_of(x, value);
 }
 
 static void visit_all(const tune_candidate *c, axes *a, void (*visit)(void *, const char *, int32_t)) {
@@ -76,13 +85,16 @@ bool tune_cost_places_open(const tune_space *space, tune_cost_places *places, er
         return err_memory(e, "search");
     for (int i = 0; i < space->count; i++)
         visit_all(&space->candidates[i], a, collect);
+    for (int k = 0; k < a->count; k++)
+        if (a->axis[k].named < space->count) /* a knob that a tile does not name is 0 there */
+            add_value(&a->axis[k], 0);
     places->count = space->count;
     places->knobs = a->count;
     places->place = malloc(((size_t)space->count * (size_t)a->count + 1) * sizeof *places->place);
     for (int i = 0; places->place && i < space->count; i++) {
         a->place = &places->place[(size_t)i * (size_t)a->count];
         for (int k = 0; k < a->count; k++)
-            a->place[k] = -1;
+            a->place[k] = place_of(&a->axis[k], 0);
         visit_all(&space->candidates[i], a, put);
     }
     free(a);

@@ -23,7 +23,7 @@
 /* Where the candidates of a space lie: shared by the models of all shapes. */
 typedef struct tune_cost_places {
     int count, knobs; /* candidates; knobs that have more than one value, the variant being one */
-    float *place;     /* [count][knobs] in 0..1, -1 where a candidate has no such knob; owned */
+    float *place;     /* [count][knobs] in 0..1; owned. A knob that a tile does not name is 0 there */
 } tune_cost_places;
 /* Errors: ERR_MEMORY; then nothing needs closing. */
 bool tune_cost_places_open(const tune_space *space, tune_cost_places *places, err *e);

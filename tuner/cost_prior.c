@@ -81,7 +81,8 @@ static double decode(const gen_problem *problem, const gen_isa *isa, const tune_
     double lanes = isa->vector, heads = problem->group, k = p->head_dim_qk, v = p->head_dim_v, m = p->slots;
     double score_vectors = most(1, knob(tile, "SCORE_VECTORS")), read_vectors = most(1, knob(tile, "READ_VECTORS"));
     /* both halves of the memory, streamed: each row of each pass costs its loads, products and a loop's overhead */
-    double score_passes = steps(steps(most(m, 1), lanes), score_vectors), read_passes = steps(steps(v, lanes), read_vectors);
+    double score_passes = steps(steps(most(m, 1), lanes), score_vectors),
+           read_passes = steps(steps(v, lanes), read_vectors);
     double rows = most(1, knob(tile, "STATE_ROWS"));
     double score = score_passes * k * (score_vectors * (3 + heads) / 2 + heads / 2 + 2 / rows);
     double read = read_passes * m * (read_vectors * (3 + heads) / 2 + heads / 2 + 2 / rows);

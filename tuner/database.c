@@ -252,7 +252,8 @@ static bool same_problem(const tune_origin *old, const tune_origin *current, con
     return strcmp(key, current_key) == 0;
 }
 
-void tune_database_note_stale(const char *folder, const tune_origin *current, const char *key, tune_progress *progress) {
+void tune_database_note_stale(const char *folder, const tune_origin *current, const char *key,
+                              tune_progress *progress) {
     char *path = base_path_join(folder, "journal"), why[512];
     DIR *dir = path ? opendir(path) : NULL;
     struct dirent *d;

@@ -1,5 +1,5 @@
-/* database.h: the journals of a machine, as a whole: where each comes from, what is in it, whether what it was made with
- * is still what is here. */
+/* database.h: the journals of a machine, as a whole: where each comes from, what is in it, whether what it was made
+ * with is still what is here. */
 #ifndef TUNER_DATABASE_H
 #define TUNER_DATABASE_H
 
@@ -23,13 +23,13 @@ bool tune_database_differs(const tune_origin *old, const tune_origin *current, c
 void tune_database_note_stale(const char *folder, const tune_origin *current, const char *key, tune_progress *progress);
 
 typedef struct tune_database_entry {
-    char key[65];    /* the file's name without .jsonl */
-    bool system;     /* of the system's database */
+    char key[65];       /* the file's name without .jsonl */
+    bool system;        /* of the system's database */
     tune_origin origin; /* zeroed but for `at` where the journal does not say */
     int verified, rejected, failed, timed, refused, finals;
     int damaged, foreign;
-    int64_t newest;     /* when the latest record was made; 0: unknown */
-    char best[2][160];  /* by op: the tile of the least ratio in the last stage that was reached; "" where none */
+    int64_t newest;    /* when the latest record was made; 0: unknown */
+    char best[2][160]; /* by op: the tile of the least ratio in the last stage that was reached; "" where none */
     double ratio[2];
     bool stale;
     char why[160]; /* stale: what differs */
@@ -48,7 +48,7 @@ bool tune_database_open(const char *folder, tune_database *db, err *e);
 void tune_database_close(tune_database *db);
 
 typedef struct tune_merge_outcome {
-    int files, journals;   /* read; written */
+    int files, journals;    /* read; written */
     int added, older, same; /* records: new here; superseded by a newer one here; already here */
     int damaged, foreign;
     int homeless; /* records before any line that says where they come from: not mergeable */
@@ -59,8 +59,8 @@ typedef struct tune_merge_outcome {
  * cannot be read, ERR_SYSTEM, ERR_MEMORY; journals that were written before stay. */
 bool tune_database_merge(const char *folder, const char *const *files, int count, tune_merge_outcome *outcome, err *e);
 
-/* Removes the user's journals that are stale (tune_database_open), and those whose newest record is older than `days` if
- * that is not negative. *removed counts them. */
+/* Removes the user's journals that are stale (tune_database_open), and those whose newest record is older than `days`
+ * if that is not negative. *removed counts them. */
 bool tune_database_prune(const char *folder, double days, int *removed, err *e);
 
 #endif

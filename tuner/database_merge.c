@@ -74,8 +74,12 @@ static bool add(target *t, const tune_record *r, tune_merge_outcome *o, err *e) 
 static bool write_target(const char *folder, target *t, err *e) {
     char path[4096];
     base_buf text = {0};
-    bool cuda = gen_cuda_target_find(t->origin.arch) != NULL, emulated = strncmp(t->origin.device, "the emulator", 12) == 0;
-    const char *verified_by = emulated ? "emulator" : cuda ? "gpu" : "cpu", *timed_by = emulated ? "model" : verified_by;
+    bool cuda = gen_cuda_target_find(t->origin.arch) != NULL,
+         emulated = strncmp(t->origin.device, "the emulator", 12) == 0;
+    const char *verified_by = emulated ? "emulator"
+                              : cuda   ? "gpu"
+                                       : "cpu",
+               *timed_by = emulated ? "model" : verified_by;
     int length = snprintf(path, sizeof path, "%s/journal/%s.jsonl", folder, t->key);
     if (length < 0 || (size_t)length >= sizeof path)
         return err_at(e, ERR_SYSTEM, "database", folder, 0, 0, "the name of the folder is too long");
@@ -94,8 +98,7 @@ static bool write_target(const char *folder, target *t, err *e) {
 static bool key_of(const tune_origin *origin, char key[65]) {
     gen_spec spec;
     err ignored = {0};
-    bool ok = origin->problem &&
-              gen_spec_parse("journal", origin->problem, strlen(origin->problem), &spec, &ignored);
+    bool ok = origin->problem && gen_spec_parse("journal", origin->problem, strlen(origin->problem), &spec, &ignored);
     err_clear(&ignored);
     if (!ok)
         return false;

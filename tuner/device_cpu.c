@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tuner/device.h"
+#include "tuner/device_shared.h"
 #include "tuner/machine.h"
 
 static const gen_isa *best_isa(void) {
@@ -42,27 +42,6 @@ static bool verify(const tune_device *d, const tune_candidate *candidate, const 
     return tune_verify_kernel(&d->place, &candidate->library, 0, reference, NULL, NULL, e);
 }
 
-static bool open_workload(const tune_device *d, const gen_problem *problem, const gen_shape *shape,
-                          const nha_library *library, size_t cold_bytes, tune_workload **workload, err *e) {
-    return tune_workload_open(&d->place, problem, shape, library, cold_bytes, workload, e);
-}
-
-static void close_workload(const tune_device *d, tune_workload *workload) {
-    (void)d;
-    tune_workload_close(workload);
-}
-
-static bool open_runner(const tune_device *d, tune_workload *workload, const nha_library *library, const char *kernel,
-                        const char *isa, int threads, tune_runner **runner, err *e) {
-    (void)d;
-    return tune_runner_open(workload, library, kernel, isa, threads, runner, e);
-}
-
-static void close_runner(const tune_device *d, tune_runner *runner) {
-    (void)d;
-    tune_runner_close(runner);
-}
-
 #ifdef NHAC_LLVM
 static bool open_limit(const tune_device *d, tune_limit_kind kind, int dtype, size_t bytes, int threads,
                        tune_limit **limit, err *e) {
@@ -96,10 +75,10 @@ bool tune_device_open_cpu(tune_device **device, err *e) {
                        .prepare = prepare,
                        .release = release,
                        .verify = verify,
-                       .open_workload = open_workload,
-                       .close_workload = close_workload,
-                       .open_runner = open_runner,
-                       .close_runner = close_runner,
+                       .open_workload = device_open_workload,
+                       .close_workload = device_close_workload,
+                       .open_runner = device_open_runner,
+                       .close_runner = device_close_runner,
 #ifdef NHAC_LLVM /* their loops are made by LLVM */
                        .open_limit = open_limit,
                        .close_limit = close_limit,

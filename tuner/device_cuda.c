@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tuner/device_shared.h"
+
 static bool refused(const nha_cuda_driver *driver, const char *what, int result, err *e) {
     const char *name = NULL;
     if (driver->cuGetErrorName(result, &name) || !name)
@@ -86,27 +88,6 @@ bool device_cuda_verify(const tune_device *d, const tune_candidate *candidate, c
     return ok;
 }
 
-static bool open_workload(const tune_device *d, const gen_problem *problem, const gen_shape *shape,
-                          const nha_library *library, size_t cold_bytes, tune_workload **workload, err *e) {
-    return tune_workload_open(&d->place, problem, shape, library, cold_bytes, workload, e);
-}
-
-static void close_workload(const tune_device *d, tune_workload *workload) {
-    (void)d;
-    tune_workload_close(workload);
-}
-
-static bool open_runner(const tune_device *d, tune_workload *workload, const nha_library *library, const char *kernel,
-                        const char *isa, int threads, tune_runner **runner, err *e) {
-    (void)d;
-    return tune_runner_open(workload, library, kernel, isa, threads, runner, e);
-}
-
-static void close_runner(const tune_device *d, tune_runner *runner) {
-    (void)d;
-    tune_runner_close(runner);
-}
-
 static bool open_limit(const tune_device *d, tune_limit_kind kind, int dtype, size_t bytes, int threads,
                        tune_limit **limit, err *e) {
     (void)threads;
@@ -163,10 +144,10 @@ bool device_cuda_begin(tune_device *d, const nha_cuda_driver *driver, int ordina
     d->prepare = prepare;
     d->release = release;
     d->verify = device_cuda_verify;
-    d->open_workload = open_workload;
-    d->close_workload = close_workload;
-    d->open_runner = open_runner;
-    d->close_runner = close_runner;
+    d->open_workload = device_open_workload;
+    d->close_workload = device_close_workload;
+    d->open_runner = device_open_runner;
+    d->close_runner = device_close_runner;
     d->open_limit = open_limit;
     d->close_limit = close_limit;
     return true;

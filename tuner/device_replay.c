@@ -62,7 +62,8 @@ static const tune_record *nearest(const replay *p, nha_op op, const char *tile, 
 
 /* A first impression of the same tile for the same shape. */
 static const tune_record *other_stage(const replay *p, const tune_record *r) {
-    const tune_record *q = tune_journal_timed(p->journal, TUNE_RECORD_QUICK, (nha_op)r->op, r->tile, r->batch, r->tokens);
+    const tune_record *q =
+        tune_journal_timed(p->journal, TUNE_RECORD_QUICK, (nha_op)r->op, r->tile, r->batch, r->tokens);
     return q && q->samples.count > 0 && q->base.count > 0 ? q : NULL;
 }
 
@@ -306,8 +307,8 @@ static void swap(tune_candidate *a, tune_candidate *b) {
     *b = c;
 }
 
-bool tune_replay_space(const tune_device *d, const gen_problem *problem, nha_op op, const char *first, tune_space *space,
-                       err *e) {
+bool tune_replay_space(const tune_device *d, const gen_problem *problem, nha_op op, const char *first,
+                       tune_space *space, err *e) {
     const tune_journal *j = state_of(d)->journal;
     memset(space, 0, sizeof *space);
     space->candidates = calloc(j->count + 1, sizeof *space->candidates);
@@ -315,7 +316,8 @@ bool tune_replay_space(const tune_device *d, const gen_problem *problem, nha_op 
     int standard = -1;
     for (size_t i = 0; ok && i < j->count; i++) {
         const tune_record *r = &j->records[i];
-        if (r->kind > TUNE_RECORD_FAILED || r->op != (int)op || r->order < 0 || status_of(state_of(d), op, r->tile) != r)
+        if (r->kind > TUNE_RECORD_FAILED || r->op != (int)op || r->order < 0 ||
+            status_of(state_of(d), op, r->tile) != r)
             continue;
         tune_tile tile = {.variant = NULL};
         ok = d->arch.cuda ? read_cuda_tile(r, op, &tile, e) : read_cpu_tile(r, &tile.cpu, e);

@@ -47,7 +47,8 @@ static void print_group(const report_group *g, const char *tile, FILE *out) {
     report_why_won(g, why, sizeof why);
     fprintf(out, "  %s\n", why);
     if (g->limit[0] > 0)
-        fprintf(out, "  limits measured beside it: %.1f Gflop/s of multiply-adds, reading %.1f GB/s, updating %.1f GB/s\n",
+        fprintf(out,
+                "  limits measured beside it: %.1f Gflop/s of multiply-adds, reading %.1f GB/s, updating %.1f GB/s\n",
                 g->limit[0], g->limit[1], g->limit[2]);
     for (int i = 0; i < g->count; i++) {
         const report_candidate *c = &g->candidates[i];
@@ -56,8 +57,8 @@ static void print_group(const report_group *g, const char *tile, FILE *out) {
             continue;
         report_why_not(g, c, why, sizeof why);
         if (c->last)
-            fprintf(out, "  %s %6.3f +- %.3f  %12.2f us  %-5s  %s: %s\n", mine ? "*" : " ", c->ratio, c->ratio * c->noise, c->us,
-                    tune_record_name(c->last->kind), c->tile, why);
+            fprintf(out, "  %s %6.3f +- %.3f  %12.2f us  %-5s  %s: %s\n", mine ? "*" : " ", c->ratio,
+                    c->ratio * c->noise, c->us, tune_record_name(c->last->kind), c->tile, why);
         else
             fprintf(out, "  * %s: %s\n", c->tile, why);
     }
@@ -70,10 +71,11 @@ static void print_refused(const report_data *d, const char *op, FILE *out) {
         if (strcmp(gen_op_name(r->op), op) != 0)
             continue;
         if (r->kind == TUNE_RECORD_PRUNED)
-            fprintf(out, "%s  %8lld tiles: %s\n", shown++ ? "" : "\nNever candidates, or refused:\n", (long long)r->count, r->tile);
+            fprintf(out, "%s  %8lld tiles: %s\n", shown++ ? "" : "\nNever candidates, or refused:\n",
+                    (long long)r->count, r->tile);
         if (r->kind == TUNE_RECORD_REJECTED || r->kind == TUNE_RECORD_FAILED || r->kind == TUNE_RECORD_IMPLAUSIBLE)
-            fprintf(out, "%s  %s: %s: %s\n", shown++ ? "" : "\nNever candidates, or refused:\n", tune_record_name(r->kind), r->tile,
-                    r->why);
+            fprintf(out, "%s  %s: %s: %s\n", shown++ ? "" : "\nNever candidates, or refused:\n",
+                    tune_record_name(r->kind), r->tile, r->why);
     }
 }
 
@@ -96,9 +98,12 @@ bool tune_explain_why(const tune_library *library, const tune_manifest_kernel *k
     if (d.journal.count == 0) {
         fprintf(out, "The library was built, not tuned: there are no measurements.\n");
     } else {
-        fprintf(out, "Candidates of all ops: %d matched the oracle, %d did not, %d failed to compile or load; %d times were "
-                     "refused as measuring errors.\nTime relative to the default in the same rounds, median and its standard "
-                     "error:\n", d.verified, d.rejected, d.failed, d.refused);
+        fprintf(
+            out,
+            "Candidates of all ops: %d matched the oracle, %d did not, %d failed to compile or load; %d times were "
+            "refused as measuring errors.\nTime relative to the default in the same rounds, median and its standard "
+            "error:\n",
+            d.verified, d.rejected, d.failed, d.refused);
         for (int i = 0; i < d.count; i++)
             if (strcmp(gen_op_name(d.groups[i].op), kernel->op) == 0)
                 print_group(&d.groups[i], tile, out);

@@ -17,7 +17,7 @@ static const struct stage {
     {TUNE_FINAL, 4, 49, 7, 1.05},
 };
 static const double HEAT_NOISE = 0.01; /* known as well as this, a time needs no more rounds of the first stage */
-static const double SAMPLE = 10e-3; /* seconds a sample */
+static const double SAMPLE = 10e-3;    /* seconds a sample */
 static const double TIE_LEAST = 0.005, TIE_MOST = 0.03; /* bounds of the band of ties, relative */
 static const size_t COLD_BYTES = 128u << 20;
 
@@ -25,11 +25,11 @@ static bool is_verified(const tune_search *s, int candidate) {
     return s->space.candidates[candidate].status == TUNE_VERIFIED;
 }
 
-/* What a time is taken for: of first impressions, which are many and noisy, what the model makes of all of them; else
- * what was measured. */
+/* What a time is taken for: of first impressions, which are many and noisy, what the model makes of all of them; of the
+ * heat the mean (of the logarithms) of that and what was measured, so that no single disturbed moment decides. */
 static double taken_for(const tune_search *s, tune_stage stage, int candidate, int bucket) {
-    return stage == TUNE_QUICK ? tune_cost_model_ratio(&s->models[bucket], candidate)
-                               : tune_search_at(s, stage, candidate, bucket)->ratio;
+    double expected = tune_cost_model_ratio(&s->models[bucket], candidate);
+    return stage == TUNE_QUICK ? expected : sqrt(expected * tune_search_at(s, stage, candidate, bucket)->ratio);
 }
 
 /* Places of those of `from` that enter the stage, fastest first; of first impressions no more than a third. */

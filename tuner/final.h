@@ -1,5 +1,5 @@
-/* final.h: the stages after the first impressions: the best candidates of a bucket measured again on its own shape, fewer
- * of them for longer, until the best is separated from the rest or all that are left are tied; and the choice. */
+/* final.h: the stages after the first impressions: the best candidates of a bucket measured again on its own shape,
+ * fewer of them for longer, until the best is separated from the rest or all that are left are tied; and the choice. */
 #ifndef TUNER_FINAL_H
 #define TUNER_FINAL_H
 

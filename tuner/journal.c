@@ -41,7 +41,6 @@ const char *tune_journal_system(void) {
 
 /* ---- Records ---- */
 
-
 static bool keep_text(tune_journal *j, const char *line, size_t length, err *e) {
     base_buf_add(&j->text, line, length);
     base_buf_char(&j->text, '\n');
@@ -144,6 +143,7 @@ static bool read_system(tune_journal *j, const char *key, err *e) {
     err_clear(&ignored);
     free(text);
     j->system = j->count;
+    j->system_origins = j->origin_count;
     return ok;
 }
 
@@ -194,7 +194,7 @@ void tune_journal_close(tune_journal *journal) {
 }
 
 bool tune_journal_describe(tune_journal *journal, const tune_origin *origin, err *e) {
-    if (journal->origin_count > 0)
+    if (journal->origin_count > journal->system_origins)
         return true;
     base_buf line = {0};
     tune_origin mine = *origin;

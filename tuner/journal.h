@@ -81,6 +81,7 @@ typedef struct tune_journal {
     int origin_count;
     int damaged;                        /* lines that were ignored */
     int foreign;                        /* intact lines of another TUNE_JOURNAL_VERSION, ignored too */
+    int system_origins;                 /* of the first ones in origins: the system's */
     size_t system;                      /* the first `system` records come from the system's database */
     base_buf text;                      /* the intact lines, as in the file */
     const char *verified_by, *timed_by; /* static; written into records */

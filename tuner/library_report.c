@@ -1,5 +1,5 @@
-/* library_report.c: report.html from the manifest and the journal: one page, no script, nothing fetched. Every time is a
- * median of the samples in tuning.jsonl; the ratio to the default is paired within rounds. */
+/* library_report.c: report.html from the manifest and the journal: one page, no script, nothing fetched. Every time is
+ * a median of the samples in tuning.jsonl; the ratio to the default is paired within rounds. */
 #include "tuner/library_report.h"
 
 #include <stdlib.h>
@@ -12,18 +12,22 @@ enum { ROWS_MAX = 2000, OPEN_ROWS = 12 };
 
 static const char STYLE[] =
     "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:66em;padding:0 1em;color:#1c2430}"
-    "h1{margin-bottom:.2em}h2{margin:2em 0 .4em;border-bottom:2px solid #d8dee6;padding-bottom:.2em}h3{margin:1.6em 0 .3em}"
+    "h1{margin-bottom:.2em}h2{margin:2em 0 .4em;border-bottom:2px solid #d8dee6;padding-bottom:.2em}h3{margin:1.6em 0 "
+    ".3em}"
     "table{border-collapse:collapse;font-size:13px;margin:.5em 0}td,th{border:1px solid #d0d7e0;padding:.2em .55em;"
-    "text-align:left;vertical-align:top;white-space:nowrap}td.w{white-space:normal}th{background:#f1f4f8}tr.won td{background:#e9f6ec;font-weight:600}"
+    "text-align:left;vertical-align:top;white-space:nowrap}td.w{white-space:normal}th{background:#f1f4f8}tr.won "
+    "td{background:#e9f6ec;font-weight:600}"
     "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}"
     "pre{background:#f4f6f9;padding:.8em 1em;overflow:auto}code{font-size:13px}p.why{background:#f4f6f9;"
     "border-left:4px solid #2f7d4f;padding:.5em .9em}summary{cursor:pointer;color:#2b5c9e}"
     "svg{font:11px system-ui,sans-serif;fill:#3b4656;margin:.3em .6em .3em 0;background:#fff}"
     "svg .title{font-size:13px;font-weight:600}svg .frame{fill:none;stroke:#8793a3}svg .grid{stroke:#e6eaf0;fill:none}"
     "svg .point{fill:#4a78b5;fill-opacity:.45}svg circle.default{fill:#d98324}svg .best{fill:#2f7d4f;stroke:#fff}"
-    "svg path.default{stroke:#d98324;stroke-dasharray:4 3;fill:none}svg .guide{stroke:#9aa6b5;stroke-dasharray:2 3;fill:none}"
+    "svg path.default{stroke:#d98324;stroke-dasharray:4 3;fill:none}svg .guide{stroke:#9aa6b5;stroke-dasharray:2 "
+    "3;fill:none}"
     "svg .roof{stroke:#b03a48;stroke-width:1.6;fill:none}svg .median{stroke:#1c2430;stroke-width:2.2;fill:none}"
-    ".key span{margin-right:1.2em}.dot{display:inline-block;width:.7em;height:.7em;border-radius:50%;margin-right:.35em}";
+    ".key "
+    "span{margin-right:1.2em}.dot{display:inline-block;width:.7em;height:.7em;border-radius:50%;margin-right:.35em}";
 
 /* ---- Kernels and the problem ---- */
 
@@ -61,11 +65,13 @@ static void kernel_section(base_buf *out, const tune_manifest *manifest) {
              "<th>spills in loops</th><th>source</th></tr>\n");
     for (size_t i = 0; i < manifest->kernel_count; i++) {
         const tune_manifest_kernel *k = &manifest->kernels[i];
-        base_buf_printf(out, "<tr><td>%s</td><td class=\"n\">%lld</td>", k->name, (long long)k->rank);
+        base_buf_text(out, "<tr><td>");
+        report_escape(out, k->name);
+        base_buf_printf(out, "</td><td class=\"n\">%lld</td>", (long long)k->rank);
         range(out, k->min_tasks, k->max_tasks);
         range(out, k->min_length, k->max_length);
-        base_buf_printf(out, "<td class=\"n\">%lld</td><td><a href=\"%s\">%s</a></td></tr>\n", (long long)k->loop_spills,
-                        k->source, k->source);
+        base_buf_printf(out, "<td class=\"n\">%lld</td><td><a href=\"%s\">%s</a></td></tr>\n",
+                        (long long)k->loop_spills, k->source, k->source);
     }
     base_buf_text(out, "</table>\n");
 }
@@ -73,12 +79,13 @@ static void kernel_section(base_buf *out, const tune_manifest *manifest) {
 /* ---- What was measured ---- */
 
 static void summary(base_buf *out, const report_data *d) {
-    base_buf_printf(out,
-                    "<h2>Measured</h2>\n<p>%d candidates verified, %d measurements; %d candidates were wrong, %d did not "
-                    "compile or load, %d times were refused as measuring errors. Times are medians; &ldquo;of "
-                    "default&rdquo; is the time as a share of the untuned default's in the same rounds, with its standard "
-                    "error.</p>\n",
-                    d->verified, d->measurements, d->rejected, d->failed, d->refused);
+    base_buf_printf(
+        out,
+        "<h2>Measured</h2>\n<p>%d candidates verified, %d measurements; %d candidates were wrong, %d did not "
+        "compile or load, %d times were refused as measuring errors. Times are medians; &ldquo;of "
+        "default&rdquo; is the time as a share of the untuned default's in the same rounds, with its standard "
+        "error.</p>\n",
+        d->verified, d->measurements, d->rejected, d->failed, d->refused);
     if (!d->count)
         return;
     base_buf_text(out, "<table>\n<tr><th>op</th><th>batch</th><th>tokens</th><th>device</th><th>winner</th>"
@@ -90,8 +97,9 @@ static void summary(base_buf *out, const report_data *d) {
         report_escape(out, g->origin ? g->origin->device : "");
         base_buf_text(out, "</td><td>");
         report_escape(out, g->winner ? g->winner->tile : "the untuned default");
-        base_buf_printf(out, "</td><td class=\"n\">%.2f</td><td class=\"n\">%.2f</td><td class=\"n\">%.1f%%</td></tr>\n",
-                        g->winner ? g->winner->us : g->default_us, g->default_us, g->winner ? 100 * g->winner->ratio : 100.0);
+        base_buf_printf(
+            out, "</td><td class=\"n\">%.2f</td><td class=\"n\">%.2f</td><td class=\"n\">%.1f%%</td></tr>\n",
+            g->winner ? g->winner->us : g->default_us, g->default_us, g->winner ? 100 * g->winner->ratio : 100.0);
     }
     base_buf_text(out, "</table>\n");
 }
@@ -103,7 +111,8 @@ static void candidate_row(base_buf *out, const report_group *g, const report_can
     report_escape(out, c->tile);
     base_buf_printf(out, "</td><td>%s</td>", c->last ? tune_record_name(c->last->kind) : "");
     if (c->last)
-        base_buf_printf(out, "<td class=\"n\">%d</td><td>%.2f</td><td>%.2f</td><td>%.2f</td><td>%.1f%% &plusmn; %.1f%%</td>",
+        base_buf_printf(out,
+                        "<td class=\"n\">%d</td><td>%.2f</td><td>%.2f</td><td>%.2f</td><td>%.1f%% &plusmn; %.1f%%</td>",
                         c->last->samples.count, c->us, tune_min(&c->last->samples), tune_max(&c->last->samples),
                         100 * c->ratio, 100 * c->ratio * c->noise);
     else
@@ -117,13 +126,15 @@ static void candidate_row(base_buf *out, const report_group *g, const report_can
 }
 
 static void candidate_table(base_buf *out, const report_group *g) {
-    static const char head[] = "<table>\n<tr><th>candidate</th><th>stage</th><th class=\"n\">rounds</th><th>us</th><th>min</th><th>max</th>"
-                               "<th>of default</th><th class=\"n\">expected</th><th>outcome</th></tr>\n";
+    static const char head[] =
+        "<table>\n<tr><th>candidate</th><th>stage</th><th class=\"n\">rounds</th><th>us</th><th>min</th><th>max</th>"
+        "<th>of default</th><th class=\"n\">expected</th><th>outcome</th></tr>\n";
     base_buf_text(out, head);
     int shown = g->count < ROWS_MAX ? g->count : ROWS_MAX;
     for (int i = 0; i < shown; i++) {
         if (i == OPEN_ROWS)
-            base_buf_printf(out, "</table>\n<details><summary>%d more candidates</summary>\n%s", g->count - OPEN_ROWS, head);
+            base_buf_printf(out, "</table>\n<details><summary>%d more candidates</summary>\n%s", g->count - OPEN_ROWS,
+                            head);
         candidate_row(out, g, &g->candidates[i]);
     }
     base_buf_text(out, "</table>\n");
@@ -132,23 +143,29 @@ static void candidate_table(base_buf *out, const report_group *g) {
     if (shown < g->count)
         base_buf_printf(out, "<p>%d more are in tuning.jsonl.</p>\n", g->count - shown);
     if (g->legal > g->count)
-        base_buf_printf(out, "<p>%lld legal candidates were not looked at: the model expected nothing of them, or the time "
-                             "was up.</p>\n", (long long)(g->legal - g->count));
+        base_buf_printf(out,
+                        "<p>%lld legal candidates were not looked at: the model expected nothing of them, or the time "
+                        "was up.</p>\n",
+                        (long long)(g->legal - g->count));
 }
 
 static void group_section(base_buf *out, const report_group *g) {
     char why[1024];
     report_why_won(g, why, sizeof why);
-    base_buf_printf(out, "<h3>%s, batch %lld x %lld tokens%s%s</h3>\n<p class=\"why\"><b>", gen_op_name(g->op), (long long)g->shape.batch,
-                    (long long)g->shape.tokens, g->origin ? ", " : "", g->origin ? g->origin->arch : "");
+    base_buf_printf(out, "<h3>%s, batch %lld x %lld tokens%s", gen_op_name(g->op), (long long)g->shape.batch,
+                    (long long)g->shape.tokens, g->origin ? ", " : "");
+    report_escape(out, g->origin ? g->origin->arch : "");
+    base_buf_text(out, "</h3>\n<p class=\"why\"><b>");
     report_escape(out, g->winner ? g->winner->tile : "the untuned default");
     base_buf_text(out, "</b><br>");
     report_escape(out, why);
     base_buf_text(out, "</p>\n");
     report_plot_model(out, g);
     candidate_table(out, g);
-    base_buf_text(out, "<details open><summary>Effect of each knob</summary>\n<p>Every point is a candidate, by the latest stage it "
-                       "reached; the bar is the median of a value. Slower than 4x is drawn at 4x.</p>\n");
+    base_buf_text(
+        out,
+        "<details open><summary>Effect of each knob</summary>\n<p>Every point is a candidate, by the latest stage it "
+        "reached; the bar is the median of a value. Slower than 4x is drawn at 4x.</p>\n");
     report_plot_knobs(out, g);
     base_buf_text(out, "</details>\n");
 }
@@ -163,17 +180,21 @@ static bool has_limits(const report_data *d) {
 static void roofline_section(base_buf *out, const gen_problem *problem, const report_data *d) {
     if (!has_limits(d))
         return;
-    base_buf_text(out, "<h2>Against the machine's limits</h2>\n<p>Flops and bytes are those the definition needs; the limits were measured "
-                       "in the same run, with a working set of the same size. Kernels on matrix units may pass the roof of "
-                       "fp32 multiply-adds.</p>\n");
+    base_buf_text(out,
+                  "<h2>Against the machine's limits</h2>\n<p>Flops and bytes are those the definition needs; the "
+                  "limits were measured "
+                  "in the same run, with a working set of the same size. Kernels on matrix units may pass the roof of "
+                  "fp32 multiply-adds.</p>\n");
     report_plot_roofline(out, problem, d->groups, d->count);
-    base_buf_text(out, "<table>\n<tr><th>op</th><th class=\"n\">batch</th><th class=\"n\">tokens</th><th class=\"n\">multiply-adds, Gflop/s</th>"
+    base_buf_text(out, "<table>\n<tr><th>op</th><th class=\"n\">batch</th><th class=\"n\">tokens</th><th "
+                       "class=\"n\">multiply-adds, Gflop/s</th>"
                        "<th class=\"n\">reading, GB/s</th><th class=\"n\">updating, GB/s</th></tr>\n");
     for (int i = 0; i < d->count; i++) {
         const report_group *g = &d->groups[i];
         if (g->limit[0] > 0)
-            base_buf_printf(out, "<tr><td>%s</td><td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%.1f</td>"
-                                 "<td class=\"n\">%.1f</td><td class=\"n\">%.1f</td></tr>\n",
+            base_buf_printf(out,
+                            "<tr><td>%s</td><td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%.1f</td>"
+                            "<td class=\"n\">%.1f</td><td class=\"n\">%.1f</td></tr>\n",
                             gen_op_name(g->op), (long long)g->shape.batch, (long long)g->shape.tokens, g->limit[0],
                             g->limit[1], g->limit[2]);
     }
@@ -208,7 +229,8 @@ static void pruned_section(base_buf *out, const tune_journal *journal) {
         if (r->kind != TUNE_RECORD_PRUNED)
             continue;
         if (!shown++)
-            base_buf_text(out, "<h2>Never candidates</h2>\n<p>Combinations of knob values that a constraint rejects before anything is "
+            base_buf_text(out, "<h2>Never candidates</h2>\n<p>Combinations of knob values that a constraint rejects "
+                               "before anything is "
                                "compiled.</p>\n<table>\n<tr><th>op</th><th class=\"n\">tiles</th><th>why</th></tr>\n");
         base_buf_printf(out, "<tr><td>%s</td><td class=\"n\">%lld</td><td>", gen_op_name(r->op), (long long)r->count);
         report_escape(out, r->tile);
@@ -253,9 +275,11 @@ static bool measured(base_buf *out, const tune_library_content *content, const t
     if (!report_data_open(content->journal, content->journal_size, problem, manifest, &d, e))
         return false;
     summary(out, &d);
-    base_buf_text(out, "<p class=\"key\"><span><i class=\"dot\" style=\"background:#2f7d4f\"></i>winner</span><span><i class=\"dot\" "
-                       "style=\"background:#d98324\"></i>the untuned default</span><span><i class=\"dot\" "
-                       "style=\"background:#4a78b5\"></i>other candidates</span></p>\n");
+    base_buf_text(
+        out,
+        "<p class=\"key\"><span><i class=\"dot\" style=\"background:#2f7d4f\"></i>winner</span><span><i class=\"dot\" "
+        "style=\"background:#d98324\"></i>the untuned default</span><span><i class=\"dot\" "
+        "style=\"background:#4a78b5\"></i>other candidates</span></p>\n");
     roofline_section(out, problem, &d);
     if (d.count)
         base_buf_text(out, "<h2>Shape by shape</h2>\n");
@@ -272,9 +296,9 @@ bool tune_report_write(base_buf *out, const tune_library_content *content, const
     base_buf_printf(out,
                     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>%s: nhac report</title>\n"
                     "<style>%s</style></head><body>\n<h1>%s</h1>\n<p>Made by nhac %s with %s%s%s%s%s for %s.</p>\n",
-                    manifest->name, STYLE, manifest->name, manifest->nhac, manifest->llvm[0] ? "LLVM " : "", manifest->llvm,
-                    manifest->llvm[0] && manifest->nvrtc[0] ? " and " : "", manifest->nvrtc[0] ? "NVRTC " : "",
-                    manifest->nvrtc, manifest->triple);
+                    manifest->name, STYLE, manifest->name, manifest->nhac, manifest->llvm[0] ? "LLVM " : "",
+                    manifest->llvm, manifest->llvm[0] && manifest->nvrtc[0] ? " and " : "",
+                    manifest->nvrtc[0] ? "NVRTC " : "", manifest->nvrtc, manifest->triple);
     if (content->how) {
         base_buf_text(out, "<p>");
         report_escape(out, content->how);

@@ -9,10 +9,21 @@ static const char *const limit_names[] = {"fma", "read", "update"};
 
 /* ---- Gathering ---- */
 
+static const tune_origin *origin_of(const report_data *d, const tune_record *r) {
+    return r->origin >= 0 ? &d->journal.origins[r->origin] : NULL;
+}
+
+/* One journal may say twice where it comes from: the system's part of it, and the user's. */
+static bool same_origin(const tune_origin *a, const tune_origin *b) {
+    if (!a || !b || a == b)
+        return a == b;
+    return a->threads == b->threads && !strcmp(a->device, b->device) && !strcmp(a->arch, b->arch) &&
+           !strcmp(a->generator, b->generator) && !strcmp(a->compiler, b->compiler);
+}
+
 static bool same_group(const report_data *d, const report_group *g, const tune_record *r) {
-    const tune_origin *origin = r->origin >= 0 ? &d->journal.origins[r->origin] : NULL;
-    bool here = g->op == (nha_op)r->op && g->origin == origin;
-    return here && g->shape.batch == r->batch && g->shape.tokens == r->tokens;
+    return g->op == (nha_op)r->op && g->shape.batch == r->batch && g->shape.tokens == r->tokens &&
+           same_origin(g->origin, origin_of(d, r));
 }
 
 static report_group *group_of(report_data *d, const tune_record *r, err *e) {
@@ -25,9 +36,8 @@ static report_group *group_of(report_data *d, const tune_record *r, err *e) {
         return NULL;
     }
     d->groups = grown;
-    d->groups[d->count] = (report_group){.op = (nha_op)r->op,
-                                         .shape = {.op = r->op, .batch = r->batch, .tokens = r->tokens},
-                                         .origin = r->origin >= 0 ? &d->journal.origins[r->origin] : NULL};
+    d->groups[d->count] = (report_group){
+        .op = (nha_op)r->op, .shape = {.op = r->op, .batch = r->batch, .tokens = r->tokens}, .origin = origin_of(d, r)};
     return &d->groups[d->count++];
 }
 
@@ -50,8 +60,8 @@ static bool list_candidates(report_data *d, report_group *g, err *e) {
         return err_memory(e, "report");
     for (size_t i = 0; i < d->journal.count; i++) {
         const tune_record *r = &d->journal.records[i];
-        const tune_origin *origin = r->origin >= 0 ? &d->journal.origins[r->origin] : NULL;
-        bool about = r->kind <= TUNE_RECORD_IMPLAUSIBLE && r->op == (int)g->op && origin == g->origin;
+        bool about =
+            r->kind <= TUNE_RECORD_IMPLAUSIBLE && r->op == (int)g->op && same_origin(origin_of(d, r), g->origin);
         if (about && (r->kind <= TUNE_RECORD_FAILED || same_group(d, g, r)))
             list[count++].tile = r->tile;
     }
@@ -64,8 +74,7 @@ static bool list_candidates(report_data *d, report_group *g, err *e) {
 }
 
 static void take(report_data *d, report_group *g, const tune_record *r) {
-    const tune_origin *origin = r->origin >= 0 ? &d->journal.origins[r->origin] : NULL;
-    if (r->op != (int)g->op || origin != g->origin)
+    if (r->op != (int)g->op || !same_origin(origin_of(d, r), g->origin))
         return;
     report_candidate *c = r->kind <= TUNE_RECORD_IMPLAUSIBLE ? find(g, r->tile) : NULL;
     if (c && r->kind <= TUNE_RECORD_FAILED)
@@ -224,12 +233,16 @@ int report_why_not(const report_group *g, const report_candidate *c, char *out, 
     if (c->status && c->status->order == 0)
         return snprintf(out, size, "the untuned default: timed beside all others");
     if (!c->last)
-        return snprintf(out, size, "%s%s", c->refused ? "measuring error: " : "not timed", c->refused ? c->refused->why : "");
+        return snprintf(out, size, "%s%s", c->refused ? "measuring error: " : "not timed",
+                        c->refused ? c->refused->why : "");
     if (c->last->kind != g->stage)
         return snprintf(out, size, "not among the best of %s", stage_words(c->last->kind));
     double best = g->winner ? g->winner->ratio : 1, noise = g->winner ? g->winner->noise : 0;
     double apart = c->ratio / best - 1;
     bool tied = fabs(apart) <= 2 * hypot(c->noise, noise);
-    return snprintf(out, size, "%s %s (%+.1f%%)", tied ? "tied with" : apart > 0 ? "slower than" : "too close to",
+    return snprintf(out, size, "%s %s (%+.1f%%)",
+                    tied        ? "tied with"
+                    : apart > 0 ? "slower than"
+                                : "too close to",
                     g->winner ? "the winner" : "the default", 100 * apart);
 }

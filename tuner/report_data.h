@@ -9,11 +9,11 @@
 
 typedef struct report_candidate {
     const char *tile;
-    const tune_record *status;           /* verified, rejected or failed; NULL: not known */
+    const tune_record *status;                         /* verified, rejected or failed; NULL: not known */
     const tune_record *quick, *heat, *final, *refused; /* of this shape; NULL: none */
-    const tune_record *last;             /* the latest stage's, NULL: not timed */
-    double ratio, noise;                 /* of `last`, to the default in the same rounds; its relative standard error */
-    double us;                           /* median of `last` */
+    const tune_record *last;                           /* the latest stage's, NULL: not timed */
+    double ratio, noise; /* of `last`, to the default in the same rounds; its relative standard error */
+    double us;           /* median of `last` */
     bool won;
 } report_candidate;
 
@@ -24,11 +24,11 @@ typedef struct report_group {
     const tune_origin *origin;    /* NULL: the journal does not say */
     report_candidate *candidates; /* owned; timed ones first, latest stage first, fastest first */
     int count, timed;
-    int stage;                    /* record kind of the latest stage that anyone reached; 0: none */
+    int stage;                      /* record kind of the latest stage that anyone reached; 0: none */
     const report_candidate *winner; /* NULL: the untuned default */
-    double default_us;            /* median beside the winner, or beside the best */
-    double limit[3];              /* "fma" Gflop/s, "read" and "update" GB/s; 0: not measured */
-    int64_t legal;                /* candidates there are; 0: not known */
+    double default_us;              /* median beside the winner, or beside the best */
+    double limit[3];                /* "fma" Gflop/s, "read" and "update" GB/s; 0: not measured */
+    int64_t legal;                  /* candidates there are; 0: not known */
 } report_group;
 
 typedef struct report_data {

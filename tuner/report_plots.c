@@ -8,7 +8,8 @@
 #include "tuner/work.h"
 
 enum { POINTS_MAX = 3000, VALUES_MAX = 32 };
-static const double SLOW = 4; /* times the default: who is slower is drawn at the edge, so that the rest can be told apart */
+static const double SLOW =
+    4; /* times the default: who is slower is drawn at the edge, so that the rest can be told apart */
 
 static void include(report_axis *a, double v) {
     a->low = a->low > 0 ? fmin(a->low, v) : v;
@@ -50,7 +51,8 @@ void report_plot_model(base_buf *out, const report_group *g) {
             continue;
         double measured = tune_paired(&c->quick->samples, &c->quick->base, NULL);
         snprintf(title, sizeof title, "%s: expected %.3f, measured %.3f", c->tile, c->quick->predicted, measured);
-        report_plot_point(&p, shown(c->quick->predicted), shown(measured), c->won ? 5 : 3, c->won ? "best" : "point", title);
+        report_plot_point(&p, shown(c->quick->predicted), shown(measured), c->won ? 5 : 3, c->won ? "best" : "point",
+                          title);
         drawn++;
     }
     report_plot_close(&p);
@@ -75,14 +77,16 @@ static double memory_limit(const report_group *g, const tune_work *w) {
     return (w->read_bytes + w->update_bytes) / (w->read_bytes / g->limit[1] + w->update_bytes / update);
 }
 
-static void mark(report_plot *p, const report_group *g, const tune_work *w, double us, const char *kind, const char *who) {
+static void mark(report_plot *p, const report_group *g, const tune_work *w, double us, const char *kind,
+                 const char *who) {
     double intensity = w->flops / (w->read_bytes + w->update_bytes), rate = w->flops / us * 1e-3;
     char title[320], label[64];
     snprintf(title, sizeof title, "%s %lld x %lld, %s: %.1f Gflop/s, %.1f GB/s, %.2f us", gen_op_name(g->op),
              (long long)g->shape.batch, (long long)g->shape.tokens, who, rate,
              (w->read_bytes + w->update_bytes) / us * 1e-3, us);
     report_plot_point(p, intensity, rate, strcmp(kind, "best") == 0 ? 5 : 4, kind, title);
-    snprintf(label, sizeof label, "%s %lldx%lld", gen_op_name(g->op), (long long)g->shape.batch, (long long)g->shape.tokens);
+    snprintf(label, sizeof label, "%s %lldx%lld", gen_op_name(g->op), (long long)g->shape.batch,
+             (long long)g->shape.tokens);
     if (strcmp(kind, "best") == 0)
         report_plot_text(p, intensity, rate, 8, 4, "start", label);
 }
@@ -124,8 +128,8 @@ void report_plot_roofline(base_buf *out, const gen_problem *problem, const repor
         double slope = memory_limit(g, &w), ridge = g->limit[0] / slope;
         report_plot_line(&p, x.low, slope * x.low, ridge, g->limit[0], "roof");
         snprintf(label, sizeof label, "%.1f GB/s as %s moves them", slope, gen_op_name(g->op));
-        double at = fmax(x.low, 1.3 * y.low / slope);
-        report_plot_text(&p, at, slope * at, 12, 4 + 14 * (i % 2), "start", label);
+        double at = fmax(x.low * 1.1, (i % 2 ? 2 : 4) * y.low / slope);
+        report_plot_text(&p, at, slope * at, 12, 8, "start", label);
         if (!same_roof(groups, i)) {
             report_plot_line(&p, ridge, g->limit[0], x.high, g->limit[0], "roof");
             snprintf(label, sizeof label, "%.0f Gflop/s of fp32 multiply-adds", g->limit[0]);
@@ -140,13 +144,13 @@ void report_plot_roofline(base_buf *out, const gen_problem *problem, const repor
 
 /* ---- Knobs ---- */
 
+/* A knob that a tile does not name is 0 there. */
 static bool knob_value(const report_candidate *c, const char *name, int32_t *value) {
+    *value = 0;
     for (int k = 0; c->status && k < c->status->knob_count; k++)
-        if (strcmp(c->status->knob[k].name, name) == 0) {
+        if (strcmp(c->status->knob[k].name, name) == 0)
             *value = c->status->knob[k].value;
-            return true;
-        }
-    return false;
+    return c->status != NULL;
 }
 
 /* The sorted values of a knob among the timed. */
@@ -184,7 +188,8 @@ static double median_at(const report_group *g, const char *name, int32_t value, 
     return count ? scratch[count / 2] : 1;
 }
 
-static void plot_knob(base_buf *out, const report_group *g, const char *name, const int32_t *values, int count, double *scratch) {
+static void plot_knob(base_buf *out, const report_group *g, const char *name, const int32_t *values, int count,
+                      double *scratch) {
     report_axis x = {.low = -0.6, .high = count - 0.4, .label = "value"};
     report_axis y = {.logarithmic = true, .label = "time / default"};
     for (int i = 0; i < g->timed; i++)
@@ -203,9 +208,7 @@ static void plot_knob(base_buf *out, const report_group *g, const char *name, co
         while (at < count - 1 && values[at] < v)
             at++;
         double aside = ((i * 37) % 41 / 40.0 - 0.5) * 0.5; /* so that equals do not hide each other */
-        char title[256];
-        snprintf(title, sizeof title, "%s: %.3f", c->tile, c->ratio);
-        report_plot_point(&p, at + aside, shown(c->ratio), c->won ? 4 : 2, c->won ? "best" : "point", title);
+        report_plot_point(&p, at + aside, shown(c->ratio), c->won ? 4 : 2, c->won ? "best" : "point", NULL);
     }
     for (int k = 0; k < count; k++) {
         char text[16];
@@ -220,8 +223,11 @@ static void plot_knob(base_buf *out, const report_group *g, const char *name, co
 int report_plot_knobs(base_buf *out, const report_group *g) {
     const tune_record *like = NULL;
     int plots = 0;
-    for (int i = 0; i < g->timed && !like; i++)
-        like = g->candidates[i].status;
+    for (int i = 0; i < g->timed; i++) {
+        const tune_record *status = g->candidates[i].status;
+        if (status && (!like || status->knob_count > like->knob_count))
+            like = status;
+    }
     double *scratch = malloc(((size_t)g->timed + 1) * sizeof *scratch);
     for (int k = 0; scratch && like && k < like->knob_count; k++) {
         int32_t values[VALUES_MAX + 1];

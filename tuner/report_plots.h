@@ -9,7 +9,8 @@
 void report_plot_model(base_buf *out, const report_group *group);
 /* Gflop/s over flops a byte, under the measured limits: the default and the winner of every group that has limits. */
 void report_plot_roofline(base_buf *out, const gen_problem *problem, const report_group *groups, int count);
-/* One plot a knob: the ratios of all candidates by the knob's value, with the median of each value. Returns how many. */
+/* One plot a knob: the ratios of all candidates by the knob's value, with the median of each value. Returns how many.
+ */
 int report_plot_knobs(base_buf *out, const report_group *group);
 
 #endif

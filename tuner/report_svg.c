@@ -77,28 +77,41 @@ static void draw_ticks(report_plot *p, bool ticks_x) {
     int count = ticks_x ? ticks(&p->x, at) : 0;
     for (int i = 0; i < count; i++) {
         double x = place_x(p, at[i]);
-        base_buf_printf(p->out, "<path class=\"grid\" d=\"M%.1f %.1fV%.1f\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%g</text>\n", x,
-                        p->top, p->bottom, x, p->bottom + 15, at[i]);
+        base_buf_printf(p->out,
+                        "<path class=\"grid\" d=\"M%.1f %.1fV%.1f\"/><text x=\"%.1f\" y=\"%.1f\" "
+                        "text-anchor=\"middle\">%g</text>\n",
+                        x, p->top, p->bottom, x, p->bottom + 15, at[i]);
     }
     count = ticks(&p->y, at);
     for (int i = 0; i < count; i++) {
         double y = place_y(p, at[i]);
-        base_buf_printf(p->out, "<path class=\"grid\" d=\"M%.1f %.1fH%.1f\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n", p->left,
-                        y, p->right, p->left - 5, y + 4, at[i]);
+        base_buf_printf(
+            p->out,
+            "<path class=\"grid\" d=\"M%.1f %.1fH%.1f\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n",
+            p->left, y, p->right, p->left - 5, y + 4, at[i]);
     }
 }
 
 void report_plot_open(report_plot *p, base_buf *out, double width, double height, report_axis x, report_axis y,
                       const char *title, bool ticks_x) {
-    *p = (report_plot){.out = out, .width = width, .height = height, .left = 58, .right = width - 12, .top = 26,
-                       .bottom = height - 42, .x = x, .y = y};
-    base_buf_printf(out, "<svg width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\" role=\"img\">\n<text class=\"title\" x=\"%.0f\" y=\"15\">",
+    *p = (report_plot){.out = out,
+                       .width = width,
+                       .height = height,
+                       .left = 58,
+                       .right = width - 12,
+                       .top = 26,
+                       .bottom = height - 42,
+                       .x = x,
+                       .y = y};
+    base_buf_printf(out,
+                    "<svg width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\" role=\"img\">\n<text "
+                    "class=\"title\" x=\"%.0f\" y=\"15\">",
                     width, height, width, height, p->left);
     report_escape(out, title);
     base_buf_text(out, "</text>\n");
     draw_ticks(p, ticks_x);
-    base_buf_printf(out, "<rect class=\"frame\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>\n", p->left, p->top,
-                    p->right - p->left, p->bottom - p->top);
+    base_buf_printf(out, "<rect class=\"frame\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>\n", p->left,
+                    p->top, p->right - p->left, p->bottom - p->top);
     base_buf_printf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", (p->left + p->right) / 2, height - 8);
     report_escape(out, x.label);
     double middle = (p->top + p->bottom) / 2;
@@ -118,8 +131,13 @@ static bool is_inside(double s) {
 void report_plot_point(report_plot *p, double x, double y, double radius, const char *kind, const char *title) {
     if (!is_inside(share(&p->x, x)) || !is_inside(share(&p->y, y)))
         return;
-    base_buf_printf(p->out, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"><title>", kind, place_x(p, x), place_y(p, y),
+    base_buf_printf(p->out, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%g\"", kind, place_x(p, x), place_y(p, y),
                     radius);
+    if (!title) {
+        base_buf_text(p->out, "/>\n");
+        return;
+    }
+    base_buf_text(p->out, "><title>");
     report_escape(p->out, title);
     base_buf_text(p->out, "</title></circle>\n");
 }
@@ -140,13 +158,14 @@ void report_plot_line(report_plot *p, double x0, double y0, double x1, double y1
     double from = 0, to = 1, width = p->right - p->left, height = p->bottom - p->top;
     if (!clip(ax, bx, &from, &to) || !clip(ay, by, &from, &to))
         return;
-    base_buf_printf(p->out, "<path class=\"%s\" d=\"M%.1f %.1fL%.1f %.1f\"/>\n", kind, p->left + width * (ax + (bx - ax) * from),
-                    p->bottom - height * (ay + (by - ay) * from), p->left + width * (ax + (bx - ax) * to),
-                    p->bottom - height * (ay + (by - ay) * to));
+    base_buf_printf(p->out, "<path class=\"%s\" d=\"M%.1f %.1fL%.1f %.1f\"/>\n", kind,
+                    p->left + width * (ax + (bx - ax) * from), p->bottom - height * (ay + (by - ay) * from),
+                    p->left + width * (ax + (bx - ax) * to), p->bottom - height * (ay + (by - ay) * to));
 }
 
 void report_plot_text(report_plot *p, double x, double y, double dx, double dy, const char *anchor, const char *text) {
-    base_buf_printf(p->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", place_x(p, x) + dx, place_y(p, y) + dy, anchor);
+    base_buf_printf(p->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", place_x(p, x) + dx, place_y(p, y) + dy,
+                    anchor);
     report_escape(p->out, text);
     base_buf_text(p->out, "</text>\n");
 }

@@ -24,12 +24,14 @@ void report_axis_pad(report_axis *axis, double share);
 void report_plot_open(report_plot *plot, base_buf *out, double width, double height, report_axis x, report_axis y,
                       const char *title, bool ticks_x);
 void report_plot_close(report_plot *plot);
-/* A circle; `kind`: a class of the page's style: "point", "best", "default". `title` is shown where the pointer rests. */
+/* A circle; `kind`: a class of the page's style: "point", "best", "default". `title` is shown where the pointer rests;
+ * NULL: nothing. */
 void report_plot_point(report_plot *plot, double x, double y, double radius, const char *kind, const char *title);
 /* A line; what lies outside the frame is cut off. */
 void report_plot_line(report_plot *plot, double x0, double y0, double x1, double y1, const char *kind);
 /* Words at a place; `anchor`: "start", "middle", "end"; dx, dy in pixels. */
-void report_plot_text(report_plot *plot, double x, double y, double dx, double dy, const char *anchor, const char *text);
+void report_plot_text(report_plot *plot, double x, double y, double dx, double dy, const char *anchor,
+                      const char *text);
 /* The words under the place x of an axis without ticks. */
 void report_plot_place(report_plot *plot, double x, const char *text);
 

@@ -14,10 +14,10 @@
  * be slow. */
 enum { GROUP_LEAST = 4, GROUP = 8, QUICK_ROUNDS_LEAST = 5, QUICK_ROUNDS = 15 };
 static const double QUICK_NOISE = 0.02;
-static const double QUICK_SAMPLE = 2e-3;    /* seconds a sample */
-static const double QUICK_SHARE = 0.65;     /* of the time: first impressions; the rest is for the finals */
-static const double QUICK_GIVE_UP = 1.3;    /* times the default */
-static const size_t COLD_BYTES = 64u << 20; /* decode: caches used in turn */
+static const double QUICK_SAMPLE = 2e-3;     /* seconds a sample */
+static const double QUICK_SHARE = 0.65;      /* of the time: first impressions; the rest is for the finals */
+static const double QUICK_GIVE_UP = 1.3;     /* times the default */
+static const size_t COLD_BYTES = 64u << 20;  /* decode: caches used in turn */
 static const size_t MODEL_BYTES = 48u << 20; /* what the models of all shapes may remember */
 
 bool tune_search_explored(const tune_search *s, int candidate) {
@@ -118,7 +118,8 @@ bool tune_search_open(tune_search *s, const gen_shape *shapes, int shape_count, 
         int count;
         s->strategy = tune_strategies(&count);
     }
-    bool known = s->only ? tune_space_copy(s->only, &s->space, e) : tune_space_open(s->problem, s->op, &s->arch, &s->space, e);
+    bool known =
+        s->only ? tune_space_copy(s->only, &s->space, e) : tune_space_open(s->problem, s->op, &s->arch, &s->space, e);
     if (!known)
         return false;
     s->bucket_count = tune_buckets(s->problem, shapes, shape_count, s->op, s->buckets);
@@ -175,8 +176,8 @@ static void show(tune_search *s) {
     int best = best_so_far(s, 0);
     double speed = best ? 1 / tune_search_quick(s, best, 0).ratio : 1;
     tune_progress_update(s->progress, "%s: %d of %d candidates, best %.2fx as fast as the default, %.0f s left, %s",
-                         gen_op_name(s->op), s->explored, s->space.count, speed, fmax(0, s->deadline - tune_search_now(s)),
-                         s->space.candidates[best].string);
+                         gen_op_name(s->op), s->explored, s->space.count, speed,
+                         fmax(0, s->deadline - tune_search_now(s)), s->space.candidates[best].string);
 }
 
 /* What the groups are timed on. */
@@ -285,13 +286,16 @@ bool tune_search_run(tune_search *s, err *e) {
     double begin = tune_search_now(s), share = s->strategy->halving ? QUICK_SHARE : 1;
     if (begin >= s->deadline)
         return true;
-    if (!tune_search_record_status(s, &s->space.candidates[0], s->preparing, e) || !tune_search_record_pruned(s, e) || !explore(s, begin + share * (s->deadline - begin), e))
+    if (!tune_search_record_status(s, &s->space.candidates[0], s->preparing, e) || !tune_search_record_pruned(s, e) ||
+        !explore(s, begin + share * (s->deadline - begin), e))
         return false;
     for (int b = 0; b < s->bucket_count; b++) {
         double left = s->deadline - tune_search_now(s);
         if (left > 0 && !tune_final(s, b, tune_search_now(s) + left / (s->bucket_count - b), e))
             return false;
     }
+    /* With time left over, the stages after it were not cut short either. */
+    bool exhausted = (s->settled || s->explored == s->space.count) && tune_search_now(s) < s->deadline;
     tune_record *r = calloc(1, sizeof *r);
     bool ok = r || err_memory(e, "search");
     for (int b = 0; ok && b < s->bucket_count; b++) {
@@ -301,7 +305,7 @@ bool tune_search_run(tune_search *s, err *e) {
                            .tokens = s->buckets[b].shape.tokens,
                            .seconds = s->budget,
                            .count = s->space.count,
-                           .exhausted = s->settled || s->explored == s->space.count};
+                           .exhausted = exhausted};
         ok = tune_journal_add(s->journal, r, e);
     }
     free(r);

@@ -48,10 +48,10 @@ typedef struct tune_search {
     tune_cost_model models[GEN_SHAPES_MAX]; /* by bucket, learning from first impressions */
     gen_shape timed[GEN_SHAPES_MAX];        /* what stands for each bucket's shape in first impressions */
     double timed_us[GEN_SHAPES_MAX];        /* the default's time on it */
-    int explored;                           /* candidates that are done with: timed in each bucket, rejected or failed */
-    int measured;                           /* of them, in this run */
-    bool settled;                           /* the strategy has nothing more to look at */
-    double preparing, timing;               /* seconds spent compiling and verifying, and timing */
+    int explored;             /* candidates that are done with: timed in each bucket, rejected or failed */
+    int measured;             /* of them, in this run */
+    bool settled;             /* the strategy has nothing more to look at */
+    double preparing, timing; /* seconds spent compiling and verifying, and timing */
 } tune_search;
 
 /* Enumerates, prunes, takes up the journal, and prepares the default, which must verify. Errors: ERR_MISMATCH or

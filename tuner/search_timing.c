@@ -10,8 +10,8 @@
 /* First impressions take one thread: a second would add the noise of waiting for each other, and tells nothing about a
  * tile. */
 enum { QUICK_THREADS = 1, LIMIT_ROUNDS = 5, LIMITS = 3 };
-static const double QUICK_CALL = 6e-3;   /* seconds of a call that stands for a longer one */
-static const int64_t SHORTEST = 256;     /* tokens: a shape is not represented by a shorter one */
+static const double QUICK_CALL = 6e-3;                        /* seconds of a call that stands for a longer one */
+static const int64_t SHORTEST = 256;                          /* tokens: a shape is not represented by a shorter one */
 static const double LIMIT_SAMPLE = 10e-3, LIMITS_LONGEST = 2; /* seconds: a sample; of all of them */
 static const size_t LIMIT_SET_MAX = 256u << 20;
 
@@ -112,8 +112,10 @@ static bool record_samples(tune_search *s, int bucket, const gen_shape *shape, t
     double least = fmin(tune_min(samples), tune_min(base));
     if (least < floor) {
         r->kind = TUNE_RECORD_IMPLAUSIBLE;
-        snprintf(r->why, sizeof r->why, "%.4g us for batch %lld x %lld tokens, where no machine of the kind needs less "
-                 "than %.4g us", least, (long long)shape->batch, (long long)shape->tokens, floor);
+        snprintf(r->why, sizeof r->why,
+                 "%.4g us for batch %lld x %lld tokens, where no machine of the kind needs less "
+                 "than %.4g us",
+                 least, (long long)shape->batch, (long long)shape->tokens, floor);
     } else if (stage == TUNE_QUICK) {
         r->predicted = tune_cost_model_ratio(&s->models[bucket], candidate);
     }

@@ -1,5 +1,5 @@
-/* search_timing.h: what the stages of a search share: timing groups beside the default, records of it, shapes that stand
- * for others. Not for other files. */
+/* search_timing.h: what the stages of a search share: timing groups beside the default, records of it, shapes that
+ * stand for others. Not for other files. */
 #ifndef TUNER_SEARCH_TIMING_H
 #define TUNER_SEARCH_TIMING_H
 

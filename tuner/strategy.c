@@ -6,8 +6,9 @@
 #include "base/nearest.h"
 
 static const tune_strategy strategies[] = {
-    {"model", "where a cost model, learning from each measurement, expects the greatest gain; stops when it expects none",
-     true, tune_strategy_model},
+    {"model",
+     "where a cost model, learning from each measurement, expects the greatest gain; stops when it expects none", true,
+     tune_strategy_model},
     {"exhaustive", "every legal candidate, each measured on the shape itself", false, tune_strategy_exhaustive},
     {"random", "in an order shuffled the same way each time", true, tune_strategy_random},
 };

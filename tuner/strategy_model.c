@@ -6,7 +6,7 @@
 #include "tuner/search.h"
 
 /* Expected gain, relative, under which looking on is not worth it: less than the band of ties. */
-static const double ENOUGH = 0.001;
+static const double ENOUGH = 0.0005;
 
 /* Log of the least ratio that was measured or is expected of those that were. */
 static double best_of(const tune_search *s, int bucket) {

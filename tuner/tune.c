@@ -43,6 +43,7 @@ typedef struct work {
     bool search;
     tune_journal journal;
     int threads;
+    int jobs; /* of compiling and verifying */
 } work;
 
 static double now(const job *j) {
@@ -187,7 +188,7 @@ static bool search_op(work *w, nha_op op, const tune_prepare_options *p, err *e)
                      .deadline = share(j, op),
                      .budget = j->budget,
                      .threads = w->threads,
-                     .jobs = j->jobs};
+                     .jobs = w->jobs};
     if (s.arch.isa)
         s.arch.isa = gen_cpu_serves(s.problem, op, s.arch.isa);
     bool ok = tune_search_open(&s, j->spec.shapes, j->spec.shape_count, e); /* enumerate, prune */
@@ -214,7 +215,7 @@ static bool make_op(work *w, nha_op op, err *e) {
         return false;
     stage_time(j, "reference");
     tune_prepare_options p = {
-        .device = w->device, .reference = reference, .jobs = j->jobs, .clock = j->options->clock};
+        .device = w->device, .reference = reference, .jobs = w->jobs, .clock = j->options->clock};
     if (w->arch.cuda) /* seconds in NVRTC and the emulator */
         tune_progress_update(&j->progress, "%s %s: compiling and verifying the default", gen_op_name(op),
                              w->arch.cuda->name);
@@ -261,6 +262,9 @@ static bool open_work(job *j, const char *target, work *w, err *e) {
     if (!cuda && !w->arch.isa)
         return err_set(e, ERR_MISSING, "device", "there are no kernels for this kind of processor");
     w->threads = w->device->threads(w->device);
+    w->jobs = j->jobs;
+    if (cuda && !j->options->jobs && jit_nvrtc_jobs() < w->jobs)
+        w->jobs = jit_nvrtc_jobs(); /* a compile takes memory */
     w->search = j->options->search && is_asked(j->options, target, w->device);
     return true;
 }

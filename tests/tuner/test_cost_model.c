@@ -34,7 +34,8 @@ static int enter(void **state) {
                             .name = "made-up"};
     gen_problem_derive(&problem);
     arch = (tune_arch){.isa = gen_isa_find("avx512")};
-    return tune_space_open(&problem, NHA_DECODE, &arch, &space, &e) && tune_cost_places_open(&space, &places, &e) ? 0 : -1;
+    return tune_space_open(&problem, NHA_DECODE, &arch, &space, &e) && tune_cost_places_open(&space, &places, &e) ? 0
+                                                                                                                  : -1;
 }
 
 static int leave(void **state) {
@@ -47,7 +48,8 @@ static int leave(void **state) {
 static double truth(int candidate) { /* log ratio, made of effects that add up */
     const int32_t *k = space.candidates[candidate].tile.cpu.knob, *d = space.candidates[0].tile.cpu.knob;
     return 0.1 * (abs(k[GEN_STATE_ROWS] - 4) - abs(d[GEN_STATE_ROWS] - 4)) / 4.0 +
-           0.2 * (k[GEN_READ_VECTORS] - d[GEN_READ_VECTORS]) / 4.0 + 0.15 * (k[GEN_EXP_DEGREE] - d[GEN_EXP_DEGREE]) / 2.0;
+           0.2 * (k[GEN_READ_VECTORS] - d[GEN_READ_VECTORS]) / 4.0 +
+           0.15 * (k[GEN_EXP_DEGREE] - d[GEN_EXP_DEGREE]) / 2.0;
 }
 
 static double error_of(const tune_cost_model *m) {
@@ -105,7 +107,8 @@ static void test_gain(void **state) {
 static void test_assumed(void **state) {
     (void)state;
     tune_cost_model m = open_flat();
-    double *mean = malloc((size_t)space.count * sizeof *mean), *variance = malloc((size_t)space.count * sizeof *variance);
+    double *mean = malloc((size_t)space.count * sizeof *mean),
+           *variance = malloc((size_t)space.count * sizeof *variance);
     assert_true(mean && variance);
     memcpy(mean, m.mean, (size_t)space.count * sizeof *mean);
     memcpy(variance, m.variance, (size_t)space.count * sizeof *variance);

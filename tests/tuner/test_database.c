@@ -200,10 +200,10 @@ static void test_merge_damaged(void **state) {
     assert_true(base_file_read(journal_path(others, key), 1 << 20, &text, &size, "test", &e));
     char *second = strchr(text, '\n') + 1;
     base_buf bad = {0};
-    base_buf_text(&bad, second);                             /* before any origin */
-    base_buf_add(&bad, text, (size_t)(second - text));       /* the origin */
-    base_buf_text(&bad, second);                             /* intact */
-    base_buf_add(&bad, second, strlen(second) / 2);          /* torn */
+    base_buf_text(&bad, second);                                      /* before any origin */
+    base_buf_add(&bad, text, (size_t)(second - text));                /* the origin */
+    base_buf_text(&bad, second);                                      /* intact */
+    base_buf_add(&bad, second, strlen(second) / 2);                   /* torn */
     base_buf_text(&bad, "\n{\"v\":2,\"record\":\"final\"}\nnoise\n"); /* no sum; no JSON */
     snprintf(path, sizeof path, "%s/bad.jsonl", folder);
     assert_true(base_buf_ok(&bad, "test", &e) && base_file_write(path, bad.data, bad.size, "test", &e));
@@ -236,10 +236,13 @@ static void test_system(void **state) {
     assert_int_equal(j.system, 1);
     assert_true(tune_journal_timed(&j, TUNE_RECORD_FINAL, NHA_PREFILL, "a", 1, 512)->samples.us[0] == 80);
     const tune_record r = timed("a", 60, 0);
+    assert_true(tune_journal_describe(&j, &j.origins[0], &e)); /* the user's file says it too */
     assert_true(tune_journal_add(&j, &r, &e));
     tune_journal_close(&j);
     assert_true(tune_journal_open(folder, key, &j, &e));
     assert_int_equal(j.count, 2);
+    assert_int_equal(j.origin_count, 2);
+    assert_string_equal(j.origins[1].problem, j.origins[0].problem);
     const tune_record *mine = tune_journal_timed(&j, TUNE_RECORD_FINAL, NHA_PREFILL, "a", 1, 512);
     assert_true(mine->samples.us[0] == 60);
     assert_true(llabs((long long)mine->at - (long long)time(NULL)) < 60);
@@ -259,7 +262,7 @@ static void test_system(void **state) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(test_list),          TEST(test_note),   TEST(test_merge),
-                                       TEST(test_merge_damaged), TEST(test_system)};
+    const struct CMUnitTest tests[] = {TEST(test_list), TEST(test_note), TEST(test_merge), TEST(test_merge_damaged),
+                                       TEST(test_system)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

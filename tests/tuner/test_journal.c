@@ -16,6 +16,7 @@
 
 #include "base/file.h"
 #include "base/path.h"
+#include "base/sha256.h"
 #include "tuner/journal.h"
 
 static char folder[64];
@@ -325,11 +326,98 @@ static void test_key(void **state) {
     assert_string_not_equal(key, other);
 }
 
+/* Where records come from is the first line, written once; what a tile is stands in its record. */
+static void test_origin(void **state) {
+    (void)state;
+    err e = {0};
+    tune_journal j;
+    open_journal(&j);
+    tune_origin origin = {.name = "x",
+                          .device = "cpu: \"a\" <b>",
+                          .arch = "avx2",
+                          .generator = "g",
+                          .compiler = "19",
+                          .nhac = "0",
+                          .threads = 3,
+                          .problem = "name: x\nslots: 4\n"};
+    assert_true(tune_journal_describe(&j, &origin, &e));
+    tune_record verified = {.kind = TUNE_RECORD_VERIFIED,
+                            .op = NHA_DECODE,
+                            .tile = "avx2.m4",
+                            .seconds = 0.25,
+                            .order = 7,
+                            .knob = {{"STATE_ROWS", 4}, {"PREFETCH", 0}},
+                            .knob_count = 2};
+    tune_record pruned = {.kind = TUNE_RECORD_PRUNED, .op = NHA_DECODE, .tile = "too many registers", .count = 12};
+    tune_record limit = {
+        .kind = TUNE_RECORD_LIMIT, .op = NHA_DECODE, .tile = "fma", .batch = 1, .tokens = 1, .value = 139.5};
+    tune_record refused = {.kind = TUNE_RECORD_IMPLAUSIBLE,
+                           .op = NHA_DECODE,
+                           .tile = "avx2.m4",
+                           .batch = 1,
+                           .tokens = 1,
+                           .why = "too fast"};
+    assert_true(tune_journal_add(&j, &verified, &e) && tune_journal_add(&j, &pruned, &e) &&
+                tune_journal_add(&j, &limit, &e) && tune_journal_add(&j, &refused, &e));
+    tune_journal_close(&j);
+    for (int pass = 0; pass < 2; pass++) {
+        open_journal(&j);
+        assert_int_equal(j.count, 4);
+        assert_int_equal(j.origin_count, 1);
+        assert_string_equal(j.origins[0].device, origin.device);
+        assert_string_equal(j.origins[0].problem, origin.problem);
+        assert_int_equal(j.origins[0].threads, 3);
+        assert_true(j.origins[0].at > 0);
+        const tune_record *r = tune_journal_find(&j, TUNE_RECORD_VERIFIED, NHA_DECODE, "avx2.m4");
+        assert_int_equal(r->origin, 0);
+        assert_true(r->at > 0 && r->seconds == 0.25 && r->order == 7);
+        assert_int_equal(r->knob_count, 2);
+        assert_string_equal(r->knob[0].name, "STATE_ROWS");
+        assert_int_equal(r->knob[0].value, 4);
+        assert_int_equal(tune_journal_find(&j, TUNE_RECORD_PRUNED, NHA_DECODE, "too many registers")->count, 12);
+        assert_true(tune_journal_timed(&j, TUNE_RECORD_LIMIT, NHA_DECODE, "fma", 1, 1)->value == 139.5);
+        assert_string_equal(tune_journal_timed(&j, TUNE_RECORD_IMPLAUSIBLE, NHA_DECODE, "avx2.m4", 1, 1)->why,
+                            "too fast");
+        assert_true(tune_journal_describe(&j, &origin, &e)); /* it is there */
+        tune_journal_close(&j);
+    }
+    /* Two journals in one text: every record knows its own. */
+    char *text = NULL;
+    size_t size;
+    base_buf both = {0};
+    text = contents(&size);
+    base_buf_add(&both, text, size);
+    base_buf_add(&both, text, size);
+    free(text);
+    assert_true(tune_journal_parse(both.data, both.size, &j, &e));
+    assert_int_equal(j.origin_count, 2);
+    assert_int_equal(j.records[0].origin, 0);
+    assert_int_equal(j.records[7].origin, 1);
+    tune_journal_close(&j);
+    base_buf_free(&both);
+}
+
+/* A line of another version is not damaged, and not used. */
+static void test_foreign(void **state) {
+    (void)state;
+    err e = {0};
+    char sum[65], line[256];
+    static const char old[] = "{\"v\":1,\"record\":\"verified\",\"op\":\"decode\",\"tile\":\"avx2.m4\"";
+    base_sha256_hex(old, sizeof old - 1, sum);
+    int length = snprintf(line, sizeof line, "%s,\"sum\":\"%.16s\"}\n", old, sum);
+    tune_journal j;
+    assert_true(tune_journal_parse(line, (size_t)length, &j, &e));
+    assert_int_equal(j.count, 0);
+    assert_int_equal(j.damaged, 0);
+    assert_int_equal(j.foreign, 1);
+    tune_journal_close(&j);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(test_round_trip), TEST(test_torn),    TEST(test_flipped),
-                                       TEST(test_garbage),    TEST(test_writers), TEST(test_full),
-                                       TEST(test_unwritable), TEST(test_key)};
+    const struct CMUnitTest tests[] = {
+        TEST(test_round_trip), TEST(test_torn),       TEST(test_flipped), TEST(test_garbage), TEST(test_writers),
+        TEST(test_full),       TEST(test_unwritable), TEST(test_key),     TEST(test_origin),  TEST(test_foreign)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -382,8 +382,8 @@ static void test_wrong_default(void **state) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(test_best_wins), TEST(test_nothing_is_repeated), TEST(test_time_is_kept),
-                                       TEST(test_default_wins_ties), TEST(test_wrong_default),
-                                       TEST(test_implausible), TEST(test_noise)};
+    const struct CMUnitTest tests[] = {
+        TEST(test_best_wins),     TEST(test_nothing_is_repeated), TEST(test_time_is_kept), TEST(test_default_wins_ties),
+        TEST(test_wrong_default), TEST(test_implausible),         TEST(test_noise)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,178 @@
+/* test_report.c: report.html is one well-formed page that fetches nothing, says who won and why, and takes no text of
+ * the journal for markup. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "tuner/journal_line.h"
+#include "tuner/library_report.h"
+#include "tuner/report_data.h"
+
+static const char RECORDING[] = "bench/replay/llama3-8b.cpu.jsonl";
+
+/* Every tag closes what was opened last. */
+static void check_markup(const char *page) {
+    char open[64][16];
+    int depth = 0;
+    for (const char *at = strchr(page, '<'); at; at = strchr(at + 1, '<')) {
+        char name[16];
+        bool closing = at[1] == '/';
+        size_t length = strspn(at + 1 + closing, "abcdefghijklmnopqrstuvwxyz0123456789");
+        const char *end = strchr(at, '>');
+        assert_non_null(end);
+        if (at[1] == '!')
+            continue;
+        if (length == 0 || length >= sizeof name)
+            fail_msg("no tag: %.60s", at);
+        snprintf(name, sizeof name, "%.*s", (int)length, at + 1 + closing);
+        if (end[-1] == '/' || !strcmp(name, "meta") || !strcmp(name, "br"))
+            continue;
+        if (!closing) {
+            assert_true(depth < 64);
+            memcpy(open[depth++], name, sizeof name);
+        } else {
+            assert_true(depth > 0);
+            assert_string_equal(open[--depth], name);
+        }
+    }
+    assert_int_equal(depth, 0);
+}
+
+static int count_of(const char *page, const char *text) {
+    int count = 0;
+    for (const char *at = strstr(page, text); at; at = strstr(at + 1, text))
+        count++;
+    return count;
+}
+
+static char *write_page(const char *journal, size_t size, const char *winner) {
+    err e = {0};
+    tune_journal j;
+    gen_spec spec;
+    tune_manifest_kernel kernel = {
+        .op = "decode", .isa = "avx512", .max_tasks = 1000, .max_length = 100000, .source = "src/x.ll"};
+    tune_manifest manifest = {
+        .name = "llama3-8b", .nhac = "0", .llvm = "19", .triple = "x86_64", .kernels = &kernel, .kernel_count = 1};
+    snprintf(kernel.name, sizeof kernel.name, "decode.%s", winner);
+    assert_true(tune_journal_parse(journal, size, &j, &e));
+    assert_true(gen_spec_parse("journal", j.origins[0].problem, strlen(j.origins[0].problem), &spec, &e));
+    const tune_library_content content = {
+        .spec = &spec, .journal = journal, .journal_size = size, .how = "how <it> was made"};
+    base_buf out = {0};
+    if (!tune_report_write(&out, &content, &manifest, &e))
+        fail_msg("%s", e.text);
+    tune_journal_close(&j);
+    gen_spec_destroy(&spec);
+    return base_buf_take(&out, NULL, "test", &e);
+}
+
+static void test_page(void **state) {
+    (void)state;
+    err e = {0};
+    char *text;
+    size_t size;
+    assert_true(base_file_read(RECORDING, TUNE_JOURNAL_BYTES_MAX, &text, &size, "test", &e));
+    char *page = write_page(text, size, "avx512.sv3.rv4.e6.m2.f16384");
+    check_markup(page);
+    static const char *const foreign[] = {"http:", "https:", "<script", "<link", "url(", "@import", "src="};
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+        assert_null(strstr(page, foreign[i]));
+    static const char *const said[] = {"Against the machine's limits",
+                                       "First impressions against the model",
+                                       "Gflop/s",
+                                       "STATE_ROWS",
+                                       "PREFETCH",
+                                       "Never candidates",
+                                       "Environment",
+                                       "how &lt;it&gt; was made",
+                                       "<tr class=\"won\"><td>avx512.sv3.rv4.e6.m2.f16384</td>",
+                                       "paired rounds"};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (!strstr(page, said[i]))
+            fail_msg("%s is not there", said[i]);
+    assert_int_equal(count_of(page, "<svg"), 1 + 2 + 3 + 5); /* roofline; of both ops the model and the knobs */
+    assert_int_equal(count_of(page, "class=\"best\""), 2 + 1 + 5);
+    free(page);
+    free(text);
+}
+
+/* The journal's texts may be anything. */
+static void test_hostile(void **state) {
+    (void)state;
+    err e = {0};
+    base_buf journal = {0};
+    tune_origin origin = {
+        .name = "x",
+        .device = "</td><script>",
+        .arch = "avx2\"<",
+        .compiler = "&",
+        .nhac = "<b>",
+        .threads = 1,
+        .problem = (char *)(uintptr_t) "name: x\nhead_dim: 32\nheads: {query: 2, kv: 1}\nslots: 16\nwindow: 16\n"
+                                       "dtype: f32\n"};
+    tune_line_write_origin(&journal, &origin);
+    static const char *const tiles[] = {"<i>", "</svg>", "a&b", "\"quoted\""};
+    for (int i = 0; i < 4; i++) {
+        tune_record r = {
+            .kind = TUNE_RECORD_VERIFIED, .op = NHA_PREFILL, .order = i, .knob = {{"<k>", i}}, .knob_count = 1};
+        snprintf(r.tile, sizeof r.tile, "%s", tiles[i]);
+        tune_line_write(&journal, &r, "cpu", "cpu");
+        r.kind = TUNE_RECORD_QUICK;
+        r.batch = 1;
+        r.tokens = 64;
+        r.predicted = i == 3 ? 1e300 : 1e-300;
+        r.samples = (tune_samples){.us = {i ? 1e-300 : 1e300, 2}, .count = 2};
+        r.base = (tune_samples){.us = {1, i == 2 ? 0 : 2}, .count = 2};
+        tune_line_write(&journal, &r, "cpu", "cpu");
+        r.kind = i % 2 ? TUNE_RECORD_REJECTED : TUNE_RECORD_IMPLAUSIBLE;
+        snprintf(r.why, sizeof r.why, "<script>alert(%d)</script>", i);
+        tune_line_write(&journal, &r, "cpu", "cpu");
+        r.kind = TUNE_RECORD_LIMIT;
+        r.value = i % 2 ? 1e300 : 1e-300;
+        snprintf(r.tile, sizeof r.tile, "%s", i % 2 ? "read" : "fma");
+        tune_line_write(&journal, &r, "cpu", "cpu");
+    }
+    assert_true(base_buf_ok(&journal, "test", &e));
+    char *page = write_page(journal.data, journal.size, "<i>");
+    check_markup(page);
+    assert_null(strstr(page, "<script"));
+    free(page);
+    base_buf_free(&journal);
+}
+
+/* The words: tied, separated, or nothing timed. */
+static void test_words(void **state) {
+    (void)state;
+    char text[1024];
+    tune_record a = {.kind = TUNE_RECORD_FINAL, .samples = {.count = 9}}, b = a;
+    report_candidate list[2] = {{.tile = "a", .last = &a, .ratio = 0.8, .noise = 0.001, .won = true},
+                                {.tile = "b", .last = &b, .ratio = 0.9, .noise = 0.001}};
+    report_group g = {.candidates = list, .count = 2, .timed = 2, .stage = TUNE_RECORD_FINAL, .winner = &list[0]};
+    report_why_won(&g, text, sizeof text);
+    assert_non_null(strstr(text, "b, took 12.5% longer"));
+    list[1].ratio = 0.801;
+    report_why_won(&g, text, sizeof text);
+    assert_non_null(strstr(text, "b is tied with it"));
+    report_why_not(&g, &list[1], text, sizeof text);
+    assert_non_null(strstr(text, "tied with the winner"));
+    list[0].won = false;
+    g.winner = NULL;
+    list[0].ratio = list[1].ratio = 1.05;
+    report_why_won(&g, text, sizeof text);
+    assert_non_null(strstr(text, "The untuned default stays"));
+    g.timed = g.count = 0;
+    report_why_won(&g, text, sizeof text);
+    assert_non_null(strstr(text, "Nothing was timed"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_page), cmocka_unit_test(test_hostile),
+                                       cmocka_unit_test(test_words)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
