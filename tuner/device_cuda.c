@@ -116,6 +116,7 @@ static bool recover(tune_place *place, err *e) {
     int result = driver->cuDeviceGet(&device, place->device.ordinal);
     if (!result) {
         driver->cuDevicePrimaryCtxRelease_v2(device);
+        place->generation++;
         result = driver->cuDevicePrimaryCtxRetain(&place->device.context, device);
     }
     if (result)

@@ -14,8 +14,9 @@ typedef struct tune_place {
     bool watched;       /* an emulator sees every access past a buffer: no guard zones are needed */
     /* What a failed launch was about, for people; NULL: the driver's own text is all there is. Returns the length. */
     size_t (*explain)(char *out, size_t size);
-    /* After a fault that broke the context: makes a new one, all memory is lost. NULL: not needed. */
+    /* After a fault that broke the context: makes a new one and counts `generation` up. NULL: not needed. */
     bool (*recover)(struct tune_place *place, err *e);
+    uint64_t generation; /* memory that was allocated in an earlier one is gone */
 } tune_place;
 
 /* The host. */

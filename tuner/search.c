@@ -183,6 +183,7 @@ static void show(tune_search *s) {
 /* What the groups are timed on. */
 typedef struct explorer {
     tune_search *s;
+    uint64_t generation; /* of the place that the workloads lie in */
     tune_workload *quick[GEN_SHAPES_MAX];
     tune_workload *heat[GEN_SHAPES_MAX]; /* where there is no halving */
     gen_shape heat_shape[GEN_SHAPES_MAX];
@@ -216,6 +217,30 @@ static bool time_group(explorer *x, tune_candidate *const *group, int count, err
     return true;
 }
 
+static void close_workloads(explorer *x) {
+    const tune_search *s = x->s;
+    for (int b = 0; b < s->bucket_count; b++) {
+        s->device->close_workload(s->device, x->quick[b]);
+        s->device->close_workload(s->device, x->heat[b]);
+        x->quick[b] = x->heat[b] = NULL;
+    }
+}
+
+/* For the shapes that represent the buckets, in the device's present memory. */
+static bool open_workloads(explorer *x, err *e) {
+    tune_search *s = x->s;
+    const nha_library *library = &s->space.candidates[0].library;
+    x->generation = s->device->place.generation;
+    for (int b = 0; b < s->bucket_count; b++) {
+        if (!s->device->open_workload(s->device, s->problem, &s->timed[b], library, COLD_BYTES, &x->quick[b], e))
+            return false;
+        if (!s->strategy->halving && !s->device->model &&
+            !tune_final_open(s, b, TUNE_FINAL_CALL, &x->heat_shape[b], &x->heat[b], e))
+            return false;
+    }
+    return true;
+}
+
 static bool explore_group(explorer *x, tune_candidate *const *group, int count, double deadline, err *e) {
     tune_search *s = x->s;
     tune_prepare_options p = {s->device, s->reference, s->jobs, s->clock, deadline};
@@ -229,6 +254,10 @@ static bool explore_group(explorer *x, tune_candidate *const *group, int count, 
     for (int i = 0; ok && i < count; i++)
         if (group[i]->status != TUNE_NEW)
             ok = tune_search_record_status(s, group[i], seconds / count, e);
+    if (ok && x->generation != s->device->place.generation) { /* a candidate's fault took the workloads with it */
+        close_workloads(x);
+        ok = open_workloads(x, e);
+    }
     ok = ok && time_group(x, group, count, e);
     s->timing += tune_search_now(s) - begin;
     for (int i = 0; ok && i < count; i++) {
@@ -241,23 +270,12 @@ static bool explore_group(explorer *x, tune_candidate *const *group, int count, 
     return ok;
 }
 
-static bool open_workloads(explorer *x, err *e) {
-    tune_search *s = x->s;
-    const nha_library *library = &s->space.candidates[0].library;
-    for (int b = 0; b < s->bucket_count; b++) {
-        if (!tune_search_represent(s, b, e) ||
-            !s->device->open_workload(s->device, s->problem, &s->timed[b], library, COLD_BYTES, &x->quick[b], e))
-            return false;
-        if (!s->strategy->halving && !s->device->model &&
-            !tune_final_open(s, b, TUNE_FINAL_CALL, &x->heat_shape[b], &x->heat[b], e))
-            return false;
-    }
-    return true;
-}
-
 static bool explore(tune_search *s, double deadline, err *e) {
     explorer x = {.s = s};
-    bool ok = open_workloads(&x, e);
+    bool ok = true;
+    for (int b = 0; ok && b < s->bucket_count; b++)
+        ok = tune_search_represent(s, b, e);
+    ok = ok && open_workloads(&x, e);
     int most = s->jobs < GROUP_LEAST ? GROUP_LEAST : s->jobs < GROUP ? s->jobs : GROUP;
     while (ok && tune_search_now(s) < deadline) {
         tune_candidate *group[GROUP];
@@ -273,10 +291,7 @@ static bool explore(tune_search *s, double deadline, err *e) {
         if (s->explored == before) /* the deadline came before any of them was ready */
             break;
     }
-    for (int b = 0; b < s->bucket_count; b++) {
-        s->device->close_workload(s->device, x.quick[b]);
-        s->device->close_workload(s->device, x.heat[b]);
-    }
+    close_workloads(&x);
     return ok;
 }
 

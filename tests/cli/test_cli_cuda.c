@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "base/safetensors.h"
 #include "help_process.h"
 #include "tuner/device.h"
@@ -124,6 +126,49 @@ static void test_faults(void **state) {
     expect_output();
 }
 
+static void copy_with_race(const char *to) {
+    static const char barrier[] = "            __syncthreads();\n            read_slots(args, at, first, o);";
+    char *text;
+    size_t size;
+    err e = {0};
+    assert_true(base_file_read("templates/decode.cu", 1 << 20, &text, &size, "test", &e));
+    char *at = strstr(text, barrier);
+    assert_non_null(at);
+    FILE *file = fopen(to, "w");
+    assert_non_null(file);
+    fprintf(file, "%.*s#if WARPS != 2\n            __syncthreads();\n#endif\n%s", (int)(at - text), text,
+            strchr(at, '\n') + 1);
+    assert_int_equal(fclose(file), 0);
+    free(text);
+}
+
+/* A candidate that faults breaks the context and is refused; the search goes on in a new one. */
+static void test_tune_past_faults(void **state) {
+    (void)state;
+    err e = {0};
+    if (!tune_nvrtc(&e)) {
+        err_clear(&e);
+        skip();
+        return;
+    }
+    write_text(in_folder("s.yaml"), "name: racy\nhead_dim: 16\nheads: {query: 2, kv: 1}\nslots: 8\nwindow: 8\ndtype: bf16\n"
+                                    "ops: [decode]\ntargets: [sm_90]\n");
+    assert_int_equal(mkdir(in_folder("templates"), 0700), 0);
+    copy_with_race(in_folder("templates/decode.cu"));
+    setenv("NHAC_TEMPLATES", in_folder("templates"), 1);
+    nhac(&o, "tune", in_folder("s.yaml"), "--device", "emu", "--budget", "20", "-o", in_folder("out"), NULL);
+    unsetenv("NHAC_TEMPLATES");
+    expect_done(&o);
+    char *journal;
+    size_t size;
+    assert_true(base_file_read(in_folder("out/racy/tuning.jsonl"), 1 << 24, &journal, &size, "test", &e));
+    const char *rejected = strstr(journal, "\"rejected\"");
+    assert_non_null(rejected);
+    assert_non_null(strstr(rejected, "shared-memory race"));
+    assert_non_null(strstr(rejected, "\"quick\"")); /* timed after it */
+    free(journal);
+}
+
 /* What a library for CUDA shows of itself. */
 static void test_show(void **state) {
     (void)state;
@@ -151,6 +196,7 @@ static void test_show(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_devices, help_enter, help_leave),
                                        cmocka_unit_test_setup_teardown(test_faults, help_enter, help_leave),
+                                       cmocka_unit_test_setup_teardown(test_tune_past_faults, help_enter, help_leave),
                                        cmocka_unit_test_setup_teardown(test_show, help_enter, help_leave)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
