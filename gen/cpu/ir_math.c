@@ -37,7 +37,17 @@ static val round_to_power(ir *b, val x, val *power) {
     return ir_fsub(b, shifted, magic);
 }
 
+/* Whether x is a vector that AVX-512 rounds and scales by one instruction each. */
+static bool scales(const ir *b, val x) {
+    return b->vl == 16 && ir_width(x) == 16;
+}
+
+/* Below the smallest power of two that is not zero, and finite: scaling makes zero of it. */
+static const double vanishing = -200.0;
+
 val ir_exp2(ir *b, val x, int degree) {
+    if (scales(b, x))
+        return ir_exp2_scale(b, ir_fmax(b, x, ir_like(b, x, vanishing)), degree);
     val lowest = ir_like(b, x, -126.0), power;
     val clamped = ir_fmax(b, x, lowest);
     val r = ir_fsub(b, clamped, round_to_power(b, clamped, &power));
@@ -51,18 +61,37 @@ val ir_exp2_scale(ir *b, val x, int degree) {
     return ir_scale(b, p, n);
 }
 
+/* exp(r) - 1 for r = x - n ln2, |r| <= ln2/2 */
+static val expm1_rest(ir *b, val x, val n) {
+    val r = ir_fma(b, n, ir_like(b, x, -ln2_high), x);
+    r = ir_fma(b, n, ir_like(b, x, -ln2_low), r);
+    return ir_fmul(b, r, polynomial(b, r, expm1_6, 6));
+}
+
 void ir_exp_expm1(ir *b, val x, val *exp, val *expm1) {
+    if (scales(b, x)) {
+        val above = ir_fmax(b, x, ir_like(b, x, vanishing)), one = ir_like(b, x, 1);
+        val n = ir_round(b, ir_fmul(b, above, ir_like(b, x, log2_e))), q = expm1_rest(b, above, n);
+        val power = ir_scale(b, one, n);
+        if (exp)
+            *exp = ir_fma(b, q, power, power);
+        if (expm1)
+            *expm1 = ir_fma(b, q, power, ir_fsub(b, power, one));
+        return;
+    }
     val lowest = ir_like(b, x, -87.0), power;
     val clamped = ir_fmax(b, x, lowest);
     val n = round_to_power(b, ir_fmul(b, clamped, ir_like(b, x, log2_e)), &power);
-    val r = ir_fma(b, n, ir_like(b, x, -ln2_high), clamped);
-    r = ir_fma(b, n, ir_like(b, x, -ln2_low), r);
-    val q = ir_fmul(b, r, polynomial(b, r, expm1_6, 6));
-    val below = ir_flt(b, x, lowest);
+    val q = expm1_rest(b, clamped, n), below = ir_flt(b, x, lowest);
     if (exp)
         *exp = ir_select(b, below, ir_like(b, x, 0), ir_fma(b, q, power, power));
     if (expm1)
         *expm1 = ir_select(b, below, ir_like(b, x, -1), ir_fma(b, q, power, ir_fsub(b, power, ir_like(b, x, 1))));
+}
+
+/* x / y for y near 1 */
+static val quotient(ir *b, val x, val y) {
+    return scales(b, x) ? ir_fmul(b, x, ir_inverse(b, y)) : ir_fdiv(b, x, y);
 }
 
 /* 2 atanh(z) = log((1+z)/(1-z)), |z| <= 1/3 */
@@ -75,7 +104,7 @@ val ir_logsigmoid(ir *b, val x) {
     val zero = ir_like(b, x, 0), y;
     ir_exp_expm1(b, ir_fmin(b, x, ir_fneg(b, x)), &y, NULL);
     /* log1p(y) = 2 atanh(y / (2 + y)) */
-    val log1p = two_atanh(b, ir_fdiv(b, y, ir_fadd(b, y, ir_like(b, x, 2))));
+    val log1p = two_atanh(b, quotient(b, y, ir_fadd(b, y, ir_like(b, x, 2))));
     return ir_fsub(b, ir_fmin(b, x, zero), log1p);
 }
 

@@ -28,6 +28,8 @@ static void online_steps(prefill *x, val f, val first, val newest, val total, va
     ir_loop_begin(b, &loop, ir_int(b, k->key_panels), total, ir_int(b, k->key_panels), NULL, 0);
     val top = ir_sub(b, newest, loop.index), count = ir_min(b, ir_sub(b, total, loop.index), ir_int(b, k->key_panels));
     ir_call(b, x->list_panels, (val[]){f, top, count}, 3);
+    if (k->tiles_listed)
+        ir_call(b, x->list_tiles, (val[]){f, top, count, ir_add(b, first, from)}, 4);
     ir_call(b, x->score_window, (val[]){f, count, from}, 3);
     ir_call(b, x->softmax_next, (val[]){f, first, top, count, from}, 5);
     ir_call(b, x->read_next, (val[]){f, count, from}, 3);
@@ -45,15 +47,20 @@ static void run_chunk(prefill *x, val f, val first, val newest, val total, val f
     }
     if (k->W) {
         ir_call(b, x->list_panels, (val[]){f, newest, count}, 3);
+        if (k->tiles_listed)
+            ir_call(b, x->list_tiles, (val[]){f, newest, count, ir_add(b, first, from)}, 4);
         ir_call(b, x->score_window, (val[]){f, count, from}, 3);
     }
     ir_call(b, x->softmax_first, (val[]){f, first, newest, count, from}, 5);
     if (k->M)
         call_i(x, x->decay_reads, f, from);
+    if (k->direct_out)
+        call_i(x, x->list_outputs, f, ir_add(b, first, from));
     ir_call(b, x->read_first, (val[]){f, count, from}, 3);
     if (k->online)
         online_steps(x, f, first, newest, total, from);
-    call_i(x, x->store_out, f, ir_add(b, first, from));
+    if (!k->direct_out)
+        call_i(x, x->store_out, f, ir_add(b, first, from));
 }
 
 /* One block: local tokens first .. first + block - 1. The memory is scored and read as it was before them, then updated. */
@@ -291,8 +298,8 @@ void emit_prefill(kernel *k, const gen_cpu_unit *unit) {
     }
     emit_load_queries(&x);
     emit_softmax(&x);
-    emit_read(&x);
     emit_store_out(&x);
+    emit_read(&x);
     emit_main(&x, unit->symbol_main);
     if (k->M) {
         emit_delta(&x, unit->symbol_delta);

@@ -40,12 +40,34 @@ void emit_amx_score_slots(prefill *x) {
     phase_end(k);
 }
 
-/* score_window(scratch, count, from): scores[r][j] = rot(q_r) . rot(k_j) over the listed panels */
+/* Columns of four tiles of rows for each tile that 16 tokens see. */
+static void score_tiles(kernel *k, val f, val q) {
+    ir *b = &k->b;
+    enum { COLUMN_ROWS = 4 * AMX_TILE };
+    ir_loop rows;
+    int64_t group_rows = (int64_t)AMX_TILE * k->G;
+    ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, k->chunk_rows), ir_int(b, COLUMN_ROWS), NULL, 0);
+    window_tiles t;
+    window_tiles_begin(k, f, ir_floor_div(b, rows.index, group_rows), true, &t, NULL, 0);
+    amx_block block = {rows.index, ir_int(b, 0), 4, 1};
+    amx_zero(b, &block);
+    amx_accumulate(b, &(amx_product){q, k->left_window, t.keys, k->panel_keys}, &block);
+    amx_store(b, &block, ir_at(b, frame_at(k, f, k->scores, rows.index, k->mp), t.column), k->scores.ld * 4);
+    window_tiles_end(k, &t, NULL);
+    ir_loop_end(b, &rows, NULL);
+}
+
+/* score_window(scratch, count, from): scores[r][j] = rot(q_r) . rot(k_j) over the listed panels, or what of them is seen */
 val emit_amx_score_window(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
     val fn = phase_begin(k, "score_window", "pii", (const char *const[]){"scratch", "count", "from"});
     val f = ir_param(b, 0), q = chunk_of(k, f, &k->left_window, ir_param(b, 2));
+    if (k->tiles_listed) {
+        score_tiles(k, f, q);
+        phase_end(k);
+        return fn;
+    }
     ir_loop panels;
     ir_loop_begin(b, &panels, ir_int(b, 0), ir_param(b, 1), ir_int(b, 1), NULL, 0);
     val keys = ir_atc(b, listed_panel(k, f, panels.index), k->panel_keys.at);
@@ -67,7 +89,7 @@ typedef struct read_product {
 static void read_block(ir *b, void *context, const amx_block *at) {
     read_product *c = context;
     kernel *k = c->k;
-    val out = ir_at(b, frame_at(k, c->f, k->out, at->row, 0), ir_mulc(b, at->column, 64));
+    val out = k->direct_out ? NULL : ir_at(b, frame_at(k, c->f, k->out, at->row, 0), ir_mulc(b, at->column, 64));
     if (c->first)
         amx_zero(b, at);
     else
@@ -86,7 +108,10 @@ static void read_block(ir *b, void *context, const amx_block *at) {
         amx_accumulate(b, &(amx_product){left, k->left_read, values, k->panel_values}, at);
         ir_loop_end(b, &panels, NULL);
     }
-    amx_store(b, at, out, k->out.ld * 4);
+    if (k->direct_out)
+        store_output_block(k, c->f, at);
+    else
+        amx_store(b, at, out, k->out.ld * 4);
 }
 
 /* out_r *= row_fix_r: what earlier steps of an online softmax left */
@@ -102,7 +127,7 @@ static void rescale(kernel *k, val f) {
     ir_loop_end(b, &rows, NULL);
 }
 
-/* read_*(scratch, count, from): adds to `out` what slots (first step) and the listed panels give */
+/* read_*(scratch, count, from): adds to `out`, or writes to o, what slots (first step) and the listed panels give */
 val emit_amx_read_step(prefill *x, bool first) {
     kernel *k = x->k;
     ir *b = &k->b;

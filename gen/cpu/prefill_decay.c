@@ -85,9 +85,12 @@ static val mild(kernel *k, val f, val from) {
 /* A row of within: what stands for tokens of the chunk past its own, i, becomes zero. */
 static void mask_row(kernel *k, val f, val from, val row, val i) {
     ir *b = &k->b;
-    val at = ir_at(b, frame_at(k, f, k->within, row, 0), ir_mulc(b, from, 4));
-    val lane = LLVMBuildTrunc(b->builder, ir_sub(b, i, from), b->i32, "");
-    ir_store_v(b, ir_select(b, ir_cmp(b, ">", b->lanes, ir_splat(b, lane)), ir_zero(b), ir_load_v(b, at)), at);
+    val own = ir_splat(b, LLVMBuildTrunc(b->builder, ir_sub(b, i, from), b->i32, ""));
+    for (int j = 0; j < k->chunk; j += b->vl) {
+        val at = ir_at(b, frame_at(k, f, k->within, row, j), ir_mulc(b, from, 4));
+        val later = ir_cmp(b, ">", ir_add(b, b->lanes, ir_vint(b, j)), own);
+        ir_store_v(b, ir_select(b, later, ir_zero(b), ir_load_v(b, at)), at);
+    }
 }
 
 /* Rows of within as a left operand at `to`, without tokens to come. */
@@ -201,8 +204,8 @@ void emit_amx_decay_scores(prefill *x) {
 
 enum { READ_HEADS = 8, READ_SUMS = 16 };
 
-/* Heads `row` .. row + heads of each of `tokens` tokens from i on. Weights go through registers from token to token; the last group of
- * heads stores them. */
+/* Heads `row` .. row + heads of each of `tokens` tokens from i on, and the tokens j of a vector that begins with `from`. Weights go
+ * through registers from token to token; the last group of heads stores them. */
 static void read_group(kernel *k, val f, val from, val i, val row, int heads, int tokens, bool store) {
     ir *b = &k->b;
     val acc[READ_SUMS], one[READ_SUMS], lanes = ir_mulc(b, from, 4);
@@ -239,15 +242,17 @@ static void read_group(kernel *k, val f, val from, val i, val row, int heads, in
 /* pairs_t[m][j] = s_j / P_j for the chunk's tokens, as pairs has them */
 static void transpose_pairs(kernel *k, val f, val from) {
     ir *b = &k->b;
-    ir_loop slots;
+    ir_loop slots, tokens;
+    ir_loop_begin(b, &tokens, from, ir_addc(b, from, k->chunk), ir_int(b, AMX_TILE), NULL, 0);
     ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->mv * b->vl), ir_int(b, b->vl), NULL, 0);
-    val r[IR_VECTOR_MAX], at = ir_at(b, frame_at(k, f, k->pairs, from, 0), ir_mulc(b, slots.index, 4));
+    val r[IR_VECTOR_MAX], at = ir_at(b, frame_at(k, f, k->pairs, tokens.index, 0), ir_mulc(b, slots.index, 4));
     for (int i = 0; i < AMX_TILE; i++)
         r[i] = ir_load_v(b, ir_atc(b, at, (int64_t)i * k->pairs.ld * 4));
     tile_transpose(b, r);
     for (int i = 0; i < AMX_TILE; i++) /* rows past M: room behind pairs_t */
-        ir_store_v(b, r[i], ir_at(b, frame_at(k, f, k->pairs_t, ir_addc(b, slots.index, i), 0), ir_mulc(b, from, 4)));
+        ir_store_v(b, r[i], ir_at(b, frame_at(k, f, k->pairs_t, ir_addc(b, slots.index, i), 0), ir_mulc(b, tokens.index, 4)));
     ir_loop_end(b, &slots, NULL);
+    ir_loop_end(b, &tokens, NULL);
 }
 
 /* within = (p P) u, over what pairs_t holds */
@@ -298,8 +303,10 @@ void emit_amx_decay_reads(prefill *x) {
     int heads = k->G < READ_HEADS ? k->G : READ_HEADS, tokens = heads <= 2 ? 8 : heads <= 4 ? 4 : 2;
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->chunk), ir_int(b, tokens), NULL, 0);
     val token = ir_add(b, from, loop.index), row = ir_mulc(b, loop.index, k->G);
-    for (int g = 0; g < k->G; g += heads)
-        read_group(k, f, from, token, ir_addc(b, row, g), k->G - g < heads ? k->G - g : heads, tokens, g + heads >= k->G);
+    for (int j = 0; j < k->chunk; j += b->vl)
+        for (int g = 0; g < k->G; g += heads)
+            read_group(k, f, ir_addc(b, from, j), token, ir_addc(b, row, g), k->G - g < heads ? k->G - g : heads, tokens,
+                       g + heads >= k->G);
     ir_loop_end(b, &loop, NULL);
     advance_pairs_t(k, f, from, from);
     ir_if_end(b, &product);
