@@ -85,6 +85,8 @@ void emit_pack_memory(prefill *x);
 void emit_pack_weights(prefill *x);
 /* Rows (2 pair, 2 pair + 1) of tile column `column` of a right operand at `at`; pair, column: i64. */
 void pack_pair(ir *b, const amx_right *right, val at, val pair, val column, val x, val y);
+/* 32 floats, two vectors, as so many elements of a row of a left operand at `to`. */
+void pack_vectors(ir *b, const amx_left *left, const val *x, val to);
 /* A row of dim floats, zero behind it, as a row of a left operand at `to`. */
 void pack_row(ir *b, const amx_left *left, int dim, val from, val to);
 /* Right operand at `at` from `rows` (even) rows of floats of stride ld. */
@@ -94,8 +96,10 @@ val left_row(kernel *k, val f, const amx_left *left, val row);
 void emit_amx_decay_scores(prefill *x);
 void emit_amx_decay_reads(prefill *x);
 /* prefill_amx.c: on AMX, instead of those above that multiply */
-/* chunk_rows x columns fp32 at `to`, row stride ld floats: A B, of operands whose first elements are at left_at and right_at. */
-void amx_multiply(kernel *k, const amx_left *left, val left_at, const amx_right *right, val right_at, val to, int ld);
+/* chunk_rows x columns fp32 at `to`, row stride ld floats: the sum of `count` products. */
+void amx_multiply(kernel *k, const amx_product *product, int count, val to, int ld);
+/* Queries of the chunk from token `from` on, times slot keys. */
+amx_product amx_slot_scores(kernel *k, val f, val from);
 void emit_amx_score_slots(prefill *x);
 val emit_amx_score_window(prefill *x);
 val emit_amx_read_step(prefill *x, bool first);
