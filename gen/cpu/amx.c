@@ -113,30 +113,43 @@ void amx_store(ir *b, const amx_block *at, val memory, int ld) {
     move(b, "llvm.x86.tilestored64", at, memory, ld);
 }
 
-static void walk_rows(ir *b, int rows, val column, int nr, void *context, amx_visit visit) {
+/* Blocks of one or two tile columns and of rows `from` .. from + rows */
+static void walk_rows(ir *b, val from, int rows, val column, int nr, void *context, amx_visit visit) {
     int whole = rows / AMX_BLOCK * AMX_BLOCK;
     if (whole) {
         ir_loop loop;
-        ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, whole), ir_int(b, AMX_BLOCK), NULL, 0);
+        ir_loop_begin(b, &loop, from, ir_addc(b, from, whole), ir_int(b, AMX_BLOCK), NULL, 0);
         visit(b, context, &(amx_block){loop.index, column, 2, nr});
         ir_loop_end(b, &loop, NULL);
     }
     if (rows > whole)
-        visit(b, context, &(amx_block){ir_int(b, whole), column, 1, nr});
+        visit(b, context, &(amx_block){ir_addc(b, from, whole), column, 1, nr});
 }
 
-void amx_blocks(ir *b, int rows, int columns, void *context, amx_visit visit) {
+static void walk_columns(ir *b, val from, int rows, int columns, void *context, amx_visit visit) {
     int pairs = columns / 2;
     if (pairs > 1) {
         ir_loop loop;
         ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, 2 * pairs), ir_int(b, 2), NULL, 0);
-        walk_rows(b, rows, loop.index, 2, context, visit);
+        walk_rows(b, from, rows, loop.index, 2, context, visit);
         ir_loop_end(b, &loop, NULL);
     } else if (pairs == 1) {
-        walk_rows(b, rows, ir_int(b, 0), 2, context, visit);
+        walk_rows(b, from, rows, ir_int(b, 0), 2, context, visit);
     }
     if (columns % 2)
-        walk_rows(b, rows, ir_int(b, columns - 1), 1, context, visit);
+        walk_rows(b, from, rows, ir_int(b, columns - 1), 1, context, visit);
+}
+
+void amx_blocks(ir *b, int rows, int columns, void *context, amx_visit visit) {
+    int whole = rows / AMX_GROUP_ROWS * AMX_GROUP_ROWS;
+    if (whole == rows && whole > AMX_GROUP_ROWS) {
+        ir_loop loop;
+        ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, whole), ir_int(b, AMX_GROUP_ROWS), NULL, 0);
+        walk_columns(b, loop.index, AMX_GROUP_ROWS, columns, context, visit);
+        ir_loop_end(b, &loop, NULL);
+    } else {
+        walk_columns(b, ir_int(b, 0), rows, columns, context, visit);
+    }
 }
 
 void amx_configure(ir *b) {

@@ -10,6 +10,7 @@ enum {
     AMX_INNER = 32,       /* bf16 a row of a tile: a step of the inner dimension */
     AMX_TILE_BYTES = 1024,
     AMX_BLOCK = 32,       /* rows and columns of 2 x 2 accumulators */
+    AMX_GROUP_ROWS = 64,  /* of a left operand, which stay in the first-level cache while columns of the right one go by */
     AMX_CHUNK_ROWS = 256  /* more rows of scores than that leave the second-level cache */
 };
 
@@ -49,7 +50,7 @@ void amx_zero(ir *b, const amx_block *at);
 void amx_load(ir *b, const amx_block *at, val memory, int ld);
 void amx_store(ir *b, const amx_block *at, val memory, int ld);
 
-/* Calls `visit` for the blocks of rows (a multiple of 16) x columns (of tiles), rows inside. */
+/* Calls `visit` for the blocks of rows (a multiple of 16) x columns (of tiles), rows inside, in groups of AMX_GROUP_ROWS. */
 typedef void (*amx_visit)(ir *b, void *context, const amx_block *at);
 void amx_blocks(ir *b, int rows, int columns, void *context, amx_visit visit);
 
