@@ -1,9 +1,10 @@
-/* prefill_decay.c: on AMX, what the tokens of a block give one another through the slots. In the chunk of 16 tokens from f on, with
+/* prefill_decay.c: on AMX, what the tokens of a block give one another through the slots. In the chunk (32 tokens, or 16) from f on, with
  * P_i = prod_{f<=l<=i} e_l, row i sees of token j of the block
  *     j < f:   u_j P_i,  u_j = s_j prod_{j<l<f} e_l      both factors are in [0,1]: a product of the chunk
- *     j >= f:  s_j P_i / P_j                             the same, as long as no slot's P falls below 2^-90 within 16 tokens;
+ *     j >= f:  s_j P_i / P_j                             the same, as long as no slot's P falls below 2^-90 within the chunk;
  *                                                        else one by one, each factor in [0,1], as in prefill_slots.c
  * Between chunks pairs and pairs_t hold u_j, and zero for tokens to come. decay_scores comes first, then decay_reads. */
+#include "gen/cpu/ir_math.h"
 #include "gen/cpu/prefill.h"
 #include "gen/cpu/tile.h"
 
@@ -258,6 +259,20 @@ static void read_group(kernel *k, val f, val from, val i, val row, int heads, in
             ir_store_v(b, acc[t * heads + g], ir_atc(b, to, (int64_t)(t * k->G + g) * k->within.ld * 4));
 }
 
+/* Probabilities in place of the scores of slots, as the softmax computed them. */
+static void restore_probabilities(kernel *k, val f) {
+    ir *b = &k->b;
+    ir_loop rows;
+    ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, k->chunk_rows), ir_int(b, 1), NULL, 0);
+    val m = ir_splat(b, ir_load_f32(b, ir_at(b, frame_at(k, f, k->row_max, NULL, 0), ir_mulc(b, rows.index, 4))));
+    for (int v = 0; v < k->mv; v++) {
+        val at = frame_at(k, f, k->scores, rows.index, v * b->vl);
+        val x = ir_fma(b, ir_load_v(b, at), ir_vfloat(b, k->q_scale), ir_fneg(b, m));
+        ir_store_v(b, ir_exp2_scale(b, x, k->tile.knob[GEN_EXP_DEGREE]), at);
+    }
+    ir_loop_end(b, &rows, NULL);
+}
+
 /* pairs_t[m][j] = s_j / P_j for the chunk's tokens, as pairs has them */
 static void transpose_pairs(kernel *k, val f, val from) {
     ir *b = &k->b;
@@ -317,6 +332,7 @@ void emit_amx_decay_reads(prefill *x) {
     advance_pairs(k, f, from, ir_addc(b, from, k->chunk));
     advance_pairs_t(k, f, from, ir_addc(b, from, k->chunk));
     ir_if_else(b, &product);
+    restore_probabilities(k, f);
     if (whole) {
         tile_zero(b, frame_at(k, f, k->pairs_t, NULL, 0), held);
         tile_zero(b, frame_at(k, f, k->within, NULL, 0), (int64_t)k->chunk_rows * k->within.ld);

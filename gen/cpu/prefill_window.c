@@ -204,32 +204,25 @@ static void visit_exp_panels(const softmax_rows *s, val *carried, val column, va
     }
 }
 
-static void visit_exp(const softmax_rows *s, val *carried, val column, val valid) {
-    ir *b = &s->k->b;
-    for (int h = 0; h < s->heads; h++) {
-        val p = probability(s, h, column, valid, carried[s->heads + h]);
-        carried[h] = ir_fadd(b, carried[h], p);
-        ir_store_v(b, p, score_at(s, h, column));
-    }
-}
-
+/* Probabilities of slots replace their scores; on AMX they become bf16 at once, and scores stay (restore_probabilities). */
 static void visit_exp_slots(const softmax_rows *s, val *carried, val column, val valid) {
     kernel *k = s->k;
     ir *b = &k->b;
-    visit_exp(s, carried, column, valid);
-    val decay = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay, s->token, 0), column));
+    val decay = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay, s->token, 0), column)), chunk = NULL;
+    if (k->amx && k->chunk < k->block)
+        chunk = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay_chunk, s->token, 0), column));
     for (int h = 0; h < s->heads; h++) {
+        val p = probability(s, h, column, valid, carried[s->heads + h]);
+        carried[h] = ir_fadd(b, carried[h], p);
         if (k->amx) {
-            val p = ir_load_v(b, score_at(s, h, column));
             store_left(s, &k->left_read, h, half(b, column), ir_fmul(b, p, decay));
-            if (k->chunk < k->block) {
-                val chunk = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay_chunk, s->token, 0), column));
+            if (chunk)
                 store_left(s, &k->left_earlier, h, half(b, column), ir_fmul(b, p, chunk));
-            }
             continue;
         }
+        ir_store_v(b, p, score_at(s, h, column));
         val to = ir_atc(b, frame_at(k, s->f, k->slots_p, s->row, 0), (int64_t)h * k->mp * 4);
-        ir_store_v(b, ir_fmul(b, ir_load_v(b, score_at(s, h, column)), decay), ir_at(b, to, column));
+        ir_store_v(b, ir_fmul(b, p, decay), ir_at(b, to, column));
     }
 }
 
