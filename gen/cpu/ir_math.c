@@ -45,7 +45,32 @@ static bool scales(const ir *b, val x) {
 /* Below the smallest power of two that is not zero, and finite: scaling makes zero of it. */
 static const double vanishing = -200.0;
 
+/* Narrow values take the way of whole vectors, so that a tail has the bits it would have in the middle. */
+static bool widens(const ir *b, val x) {
+    return b->vl == 16 && ir_width(x) < 16;
+}
+
+static val widened(ir *b, val x) {
+    int width = ir_width(x), lanes[IR_VECTOR_MAX];
+    if (width == 1)
+        return ir_splat(b, x);
+    for (int i = 0; i < b->vl; i++)
+        lanes[i] = i % width;
+    return ir_shuffle(b, x, NULL, lanes, b->vl);
+}
+
+static val narrowed(ir *b, val x, int width) {
+    int lanes[IR_VECTOR_MAX];
+    if (width == 1)
+        return LLVMBuildExtractElement(b->builder, x, ir_i32(b, 0), "");
+    for (int i = 0; i < width; i++)
+        lanes[i] = i;
+    return ir_shuffle(b, x, NULL, lanes, width);
+}
+
 val ir_exp2(ir *b, val x, int degree) {
+    if (widens(b, x))
+        return narrowed(b, ir_exp2(b, widened(b, x), degree), ir_width(x));
     if (scales(b, x))
         return ir_exp2_scale(b, ir_fmax(b, x, ir_like(b, x, vanishing)), degree);
     val lowest = ir_like(b, x, -126.0), power;
@@ -69,6 +94,14 @@ static val expm1_rest(ir *b, val x, val n) {
 }
 
 void ir_exp_expm1(ir *b, val x, val *exp, val *expm1) {
+    if (widens(b, x)) {
+        ir_exp_expm1(b, widened(b, x), exp, expm1);
+        if (exp)
+            *exp = narrowed(b, *exp, ir_width(x));
+        if (expm1)
+            *expm1 = narrowed(b, *expm1, ir_width(x));
+        return;
+    }
     if (scales(b, x)) {
         val above = ir_fmax(b, x, ir_like(b, x, vanishing)), one = ir_like(b, x, 1);
         val n = ir_round(b, ir_fmul(b, above, ir_like(b, x, log2_e))), q = expm1_rest(b, above, n);
@@ -91,6 +124,8 @@ void ir_exp_expm1(ir *b, val x, val *exp, val *expm1) {
 
 /* x / y for y near 1 */
 static val quotient(ir *b, val x, val y) {
+    if (widens(b, x))
+        return narrowed(b, quotient(b, widened(b, x), widened(b, y)), ir_width(x));
     return scales(b, x) ? ir_fmul(b, x, ir_inverse(b, y)) : ir_fdiv(b, x, y);
 }
 
