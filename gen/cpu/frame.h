@@ -19,6 +19,7 @@
     X(RING, "ring_tokens, at least 1")                                                                                 \
     X(Q, "") X(K, "") X(V, "") X(GATE, "") X(S, "") X(RQ, "") X(RK, "") X(O, "") X(LSE, "")                            \
     X(RING_K, "rings of this head") X(RING_V, "") X(RING_GATE, "") X(RING_S, "") X(RING_RK, "")                        \
+    X(BLOCK, "first local token of the block under way")                                                               \
     X(PANELS, "panels in the ring of scratch") X(FIRST_PANEL, "oldest panel that holds a token")
 
 typedef enum frame_slot {

@@ -68,6 +68,7 @@ static void run_block(prefill *x, val f, val first) {
     kernel *k = x->k;
     ir *b = &k->b;
     val newest = ir_floor_div(b, first, k->block), total = ir_int(b, 0);
+    frame_set(k, f, FRAME_BLOCK, first);
     if (k->W) {
         val held = ir_addc(b, ir_sub(b, newest, frame_i64(k, f, FRAME_FIRST_PANEL)), 1);
         total = ir_min(b, frame_i64(k, f, FRAME_PANELS), held);

@@ -369,6 +369,21 @@ static val out_at(read_context *c, val row, int r, int col) {
     return ir_atc(b, frame_at(c->k, c->f, c->k->out, row, col * b->vl), (int64_t)r * c->k->vp * 4);
 }
 
+/* While sums of rows row .. row + mr are made: a share of the same rows of the next block's queries. Lines that no hardware prefetcher
+ * foresees, as heads of other kv heads lie between them; all at once, as in the softmax, they would wait for each other. */
+static void ask_ahead_of_read(read_context *c, int mr, int nv, val row, int col) {
+    kernel *k = c->k;
+    ir *b = &k->b;
+    int bytes = k->K * row_element_bytes(k->p->dtype), lines = (bytes + 63) / 64;
+    int from = col * lines / k->vv, to = (col + nv) * lines / k->vv;
+    val first = ir_addc(b, frame_i64(k, c->f, FRAME_BLOCK), k->block);
+    for (int r = 0; r < mr; r++) {
+        val i = ir_addc(b, row, r), token = ir_add(b, first, ir_floor_div(b, i, k->G));
+        val at = strided(k, c->f, FRAME_Q, offsetof(nha_cpu_args, q), token, ir_urem(b, i, ir_int(b, k->G)));
+        ir_prefetch_row(b, ir_atc(b, at, (int64_t)from * 64), (int64_t)(to - from) * 64);
+    }
+}
+
 static void read_accumulate(ir *b, void *context, val *acc, int mr, int nv, val row, int col) {
     read_context *c = context;
     kernel *k = c->k;
@@ -379,6 +394,8 @@ static void read_accumulate(ir *b, void *context, val *acc, int mr, int nv, val 
             for (int j = 0; j < nv; j++)
                 acc[r * nv + j] = ir_fmul(b, fix, ir_load_v(b, out_at(c, row, r, col + j)));
         }
+    if (c->first)
+        ask_ahead_of_read(c, mr, nv, row, col);
     if (c->first && k->M) {
         product_accumulate(b, &c->slots, acc, mr, nv, row, col);
         product_accumulate(b, &c->block, acc, mr, nv, row, col);
