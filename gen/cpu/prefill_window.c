@@ -59,19 +59,29 @@ void emit_score_window(prefill *x) {
     int group = k->tile.knob[GEN_SCORE_VECTORS] / k->bv;
     group = group < 1 ? 1 : group > 8 ? 8 : group;
     group = group > k->key_panels ? k->key_panels : tile_even(k->key_panels, group);
+    int odd = k->key_panels % group; /* what a full step leaves over; fewer panels come one by one */
     val whole = emit_score_panels(x, group), single = group == 1 ? whole : emit_score_panels(x, 1);
+    val remainder = odd > 1 ? emit_score_panels(x, odd) : NULL;
     x->score_window = phase_begin(k, "score_window", "pii", (const char *const[]){"scratch", "count", "from"});
     val f = ir_param(b, 0), count = ir_param(b, 1);
     val wholes = ir_mulc(b, ir_floor_div(b, count, group), group);
     ir_loop loop;
+    ir_if full;
     ir_loop_begin(b, &loop, ir_int(b, 0), wholes, ir_int(b, group), NULL, 0);
     ir_call(b, whole, (val[]){f, loop.index}, 2);
     ir_loop_end(b, &loop, NULL);
+    if (remainder) {
+        ir_if_begin(b, &full, ir_cmp(b, "==", ir_sub(b, count, wholes), ir_int(b, odd)));
+        ir_call(b, remainder, (val[]){f, wholes}, 2);
+        ir_if_else(b, &full);
+    }
     if (group > 1) {
         ir_loop_begin(b, &loop, wholes, count, ir_int(b, 1), NULL, 0);
         ir_call(b, single, (val[]){f, loop.index}, 2);
         ir_loop_end(b, &loop, NULL);
     }
+    if (remainder)
+        ir_if_end(b, &full);
     phase_end(k);
 }
 
