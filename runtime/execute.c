@@ -63,6 +63,8 @@ static nha_status check_values(const nha_plan *plan, const nha_cpu_args *a, nha_
         int64_t pos = *nhr_row_pos(&a->cache, row);
         if ((pos < 0 || pos > most - length) && (status = nhr_check_position(plan, row, pos, length, error)))
             return status;
+        if (!nhr_row_pending_right(plan->problem, a->cache.pool + row * a->cache.row_bytes))
+            return nhr_fail(error, NHA_BAD_DATA, "cache row %lld holds no cache: was it reset?", (long long)row);
     }
     return NHA_OK;
 }

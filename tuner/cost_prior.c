@@ -86,7 +86,10 @@ static double decode(const gen_problem *problem, const gen_isa *isa, const tune_
     double rows = most(1, knob(tile, "STATE_ROWS"));
     double score = score_passes * k * (score_vectors * (3 + heads) / 2 + heads / 2 + 2 / rows);
     double read = read_passes * m * (read_vectors * (3 + heads) / 2 + heads / 2 + 2 / rows);
-    double bytes = m * (k + v) * 4 * 2, window = (double)p->window * (k + v) * gen_dtype_bytes(p->dtype);
+    /* deferred: the memory is written in one step of so many; what waits, half of them on average, is read, and one is written */
+    double period = most(1, knob(tile, "DEFER")), waiting = (k + v + 2 * m) * 4;
+    double written = period > 1 ? m * (k + v) * 4 / period + ((period - 1) / 2 + 2) * waiting : m * (k + v) * 4;
+    double bytes = m * (k + v) * 4 + written, window = (double)p->window * (k + v) * gen_dtype_bytes(p->dtype);
     double exponentials = heads * (m + (double)p->window) / lanes * (knob(tile, "EXP_DEGREE") + 8) / 2;
     /* without prefetch the stream waits at each page; far too early is evicted again */
     double ahead = knob(tile, "PREFETCH"), stalls = ahead <= 0 ? 1.15 : 1 + 0.02 * fabs(log2(ahead / 4096));

@@ -38,8 +38,7 @@ static void store_dots(kernel *k, val f, const window *w, val *acc, int g0, int 
     }
 }
 
-/* acc[g] += q * x, whatever the width of x: narrow products are widened with zeros */
-static val accumulate_dot(ir *b, val acc, val q, val x, int width) {
+val accumulate_dot(ir *b, val acc, val q, val x, int width) {
     if (width == b->vl)
         return ir_fma(b, q, x, acc);
     int widen[IR_VECTOR_MAX];

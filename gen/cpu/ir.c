@@ -14,6 +14,7 @@ void ir_init(ir *b, LLVMContextRef context, const char *module, const gen_isa *i
     b->vl = isa->vector;
     b->void_type = LLVMVoidTypeInContext(context);
     b->i1 = LLVMInt1TypeInContext(context);
+    b->i8 = LLVMInt8TypeInContext(context);
     b->i16 = LLVMInt16TypeInContext(context);
     b->i32 = LLVMInt32TypeInContext(context);
     b->i64 = LLVMInt64TypeInContext(context);

@@ -19,7 +19,7 @@ typedef struct ir {
     LLVMBuilderRef builder;
     const gen_isa *isa;
     int vl; /* floats in a vector */
-    LLVMTypeRef void_type, i1, i16, i32, i64, f32, f16, ptr;
+    LLVMTypeRef void_type, i1, i8, i16, i32, i64, f32, f16, ptr;
     LLVMTypeRef vf, vi; /* <vl x float>, <vl x i32> */
     val fn;             /* function under construction */
     val lanes;          /* <0, 1, 2, ...> of vi */

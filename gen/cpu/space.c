@@ -155,7 +155,7 @@ static bool decode_score_vectors(const question *q) {
 }
 
 static bool decode_slots(const question *q) {
-    bool first = q->knob[GEN_SCORE_VECTORS] == 1 && q->knob[GEN_STATE_ROWS] == 1;
+    bool first = q->knob[GEN_SCORE_VECTORS] == 1 && q->knob[GEN_STATE_ROWS] == 1 && q->knob[GEN_DEFER] == 1;
     return q->problem->nha.slots > 0 || first;
 }
 
@@ -245,6 +245,7 @@ void gen_tile_default(const gen_problem *problem, nha_op op, const gen_isa *isa,
         knob[GEN_SCORE_VECTORS] = largest_legal(problem, op, isa, tile, GEN_SCORE_VECTORS, vectors, 4);
         knob[GEN_READ_VECTORS] = largest_legal(problem, op, isa, tile, GEN_READ_VECTORS, vectors, 4);
         knob[GEN_PREFETCH] = 8192;
+        knob[GEN_DEFER] = 1;
         return;
     }
     static const int panels[] = {17, 9, 5, 3, 2, 1}, wide[] = {3, 2, 1}, blocks[] = {16, 8};
