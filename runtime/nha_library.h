@@ -52,7 +52,7 @@ typedef struct nha_cpu_tensor {
  *     e [Mp] = exp(g), m1 [Mp] = expm1(g), s [Mp] if it is given (else it is -m1), k [Kp] and v [Vp], mapped.
  * NHA_CPU_PENDING_FLOATS a token. Padding is zero. The memory of the definition is, for each slot m,
  *     h[m] = E[m] h_row[m] + sum_j c_j[m] x_j,    E = prod e_j,    c_j = s_j prod_{i>j} e_i     (x: k for hk, v for hv) */
-#define NHA_CPU_PENDING 16
+#define NHA_CPU_PENDING 8
 #define NHA_CPU_PENDING_FLOATS(K, V, M, s_given)                                                                       \
     ((M) ? ((s_given) ? 3 : 2) * NHA_CPU_PADDED(M) + NHA_CPU_PADDED(K) + NHA_CPU_PADDED(V) : (int64_t)0)
 

@@ -22,6 +22,10 @@ val f32_at(ir *b, val base, int64_t floats, int width) {
     return ir_load(b, ir_vec(b, b->f32, width), ir_atc(b, base, floats * 4), 4);
 }
 
+int decode_pass(const kernel *k) {
+    return tile_even(k->G, k->tile.knob[GEN_HEADS]);
+}
+
 void prefetch_ahead(kernel *k, val p, int64_t bytes, bool write) {
     int ahead = k->tile.knob[GEN_PREFETCH];
     for (int64_t line = 0; ahead && line < bytes; line += 64)
@@ -78,8 +82,8 @@ static void emit_score_slots(decode *x) {
     val f = ir_param(b, 0), memory = memory_in_row(k, f);
     int nv = tile_even(k->mv, k->tile.knob[GEN_SCORE_VECTORS]);
     for (int col = 0; col < k->mv; col += nv)
-        for (int g = 0; g < k->G; g += DECODE_HEADS_MAX) {
-            int heads = k->G - g < DECODE_HEADS_MAX ? k->G - g : DECODE_HEADS_MAX;
+        for (int g = 0, pass = decode_pass(k); g < k->G; g += pass) {
+            int heads = k->G - g < pass ? k->G - g : pass;
             score_slots_block(k, f, memory, col, k->mv - col < nv ? k->mv - col : nv, g, heads);
         }
     phase_end(k);
@@ -127,6 +131,8 @@ void emit_decode(kernel *k, const gen_cpu_unit *unit) {
     ir_loop_begin(b, &tasks, ir_param(b, 1), ir_param(b, 2), ir_int(b, 1), NULL, 0);
     frame_task(k, f, ir_param(b, 0), ir_udiv(b, tasks.index, H), ir_urem(b, tasks.index, H));
     ir_if_begin(b, &here, ir_cmp(b, ">", frame_i64(k, f, FRAME_LENGTH), ir_int(b, 0)));
+    if (deferred)
+        decode_ask_pending(k, f);
     ir_call(b, x.load, &f, 1);
     if (k->M && !deferred)
         fold_waiting(k, f);

@@ -22,6 +22,7 @@ void decode_load_absorbed(kernel *k, val f, val key, val value);
 void decode_absorbed_gates(kernel *k, val f, val *gate, val *given_s);
 /* decode_pending.c */
 int decode_defer(const kernel *k); /* DEFER: steps from one update of the memory to the next, 1: no token ever waits */
+void decode_ask_pending(kernel *k, val f);
 void decode_emit_absorb_pending(decode *x);
 void decode_fold_in_turn(kernel *k, val f, val memory);
 void decode_emit_score_pending(decode *x);
@@ -53,6 +54,8 @@ val accumulate_dot(ir *b, val acc, val q, val x, int width);
 /* entry + 1, or 0 at the ring's end */
 val next_entry(ir *b, val entry, val ring);
 
+/* HEADS, evened out: query heads that share a pass over memory or values; further passes find what they read in a cache. */
+int decode_pass(const kernel *k);
 /* Asks for the lines of `bytes` at p + PREFETCH. Memories and rings of neighbouring heads are adjacent, so that what is asked
  * for past the end of one is the beginning of the next. */
 void prefetch_ahead(kernel *k, val p, int64_t bytes, bool write);

@@ -171,8 +171,8 @@ void decode_emit_read(decode *x) {
     int block = tile_even(p.count, k->tile.knob[GEN_READ_VECTORS]);
     for (int first = 0; first < p.count; first += block) {
         int count = p.count - first < block ? p.count - first : block;
-        for (int g0 = 0; g0 < k->G; g0 += DECODE_HEADS_MAX) {
-            int heads = k->G - g0 < DECODE_HEADS_MAX ? k->G - g0 : DECODE_HEADS_MAX;
+        for (int g0 = 0, pass = decode_pass(k); g0 < k->G; g0 += pass) {
+            int heads = k->G - g0 < pass ? k->G - g0 : pass;
             val acc[TILE_ACC_MAX];
             for (int g = 0; g < heads; g++)
                 for (int j = 0; j < count; j++)

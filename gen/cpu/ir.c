@@ -352,7 +352,7 @@ void ir_store_dtype(ir *b, int dtype, int width, val v, val p) {
 }
 
 void ir_prefetch(ir *b, val p, bool write) {
-    val args[] = {p, ir_i32(b, write), ir_i32(b, 3), ir_i32(b, 1)};
+    val args[] = {p, ir_i32(b, write), ir_i32(b, 2), ir_i32(b, 1)};
     intrinsic(b, "llvm.prefetch", &b->ptr, 1, args, 4);
 }
 

@@ -18,6 +18,7 @@
     X(GEN_EXP_DEGREE, "EXP_DEGREE", "e")       /* degree of the polynomial of exp2 in the softmax */                    \
     X(GEN_STATE_ROWS, "STATE_ROWS", "m")       /* decode: rows of the memory a step of the streaming loop */           \
     X(GEN_PREFETCH, "PREFETCH", "f")           /* decode: bytes the memory is prefetched ahead; 0: none */               \
+    X(GEN_HEADS, "HEADS", "h")                 /* decode: query heads that share a pass over the memory */               \
     X(GEN_DEFER, "DEFER", "d")                 /* decode: steps from one update of the memory to the next */
 
 typedef enum gen_cpu_knob {
