@@ -145,7 +145,7 @@ static void read_window(kernel *k, val f, const window *w, val *acc, const piece
     val row = ir_at(b, ring, ir_mulc(b, carried[0], (int64_t)k->V * esize)), weight[DECODE_HEADS_MAX];
     int64_t span = (int64_t)(p->offset[first + count - 1] + p->width[first + count - 1] - p->offset[first]) * esize;
     if (g0 == 0)
-        prefetch_ahead(k, ir_atc(b, row, (int64_t)p->offset[first] * esize), span, false);
+        window_ask(k, f, w, loop.index, carried[0], true, (int64_t)p->offset[first] * esize, span);
     for (int g = 0; g < heads; g++)
         weight[g] = ir_load_f32(b, ir_at(b, window_at(k, f, w, ir_int(b, g0 + g)), ir_mulc(b, loop.index, 4)));
     for (int j = 0; j < count; j++) {
