@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "gen/cpu/knobs.h"
 #include "runtime/nha_library.h"
 #include "tuner/case.h"
 #include "tuner/convert.h"
@@ -390,7 +391,7 @@ static bool run(void *context, int64_t iterations, err *e) {
 static void set_pending(const runner *r) {
     const workload *w = r->workload;
     const nha_problem *p = &w->problem->nha;
-    int64_t period = r->period, apart = period / p->heads_kv > 1 ? period / p->heads_kv : 1;
+    int64_t period = r->period, apart = gen_cpu_turn_apart(p->heads_kv, (int)period);
     for (int set = 0; set < w->sets; set++)
         for (int64_t row = 0; row < w->shape.batch; row++) {
             char *at = w->pools + (size_t)set * w->pool_bytes + row * w->format.row_bytes;

@@ -58,7 +58,7 @@ void decode_emit_absorb_pending(decode *x) {
  * that differ in position, and the heads of one, take turns, so that steps take the same time. */
 void decode_fold_in_turn(kernel *k, val f, val memory) {
     ir *b = &k->b;
-    int period = decode_defer(k), apart = period / k->p->heads_kv > 1 ? period / k->p->heads_kv : 1;
+    int period = decode_defer(k), apart = gen_cpu_turn_apart(k->p->heads_kv, period);
     val turn = ir_add(b, frame_i64(k, f, FRAME_POSITION), ir_mulc(b, frame_i64(k, f, FRAME_HEAD), apart));
     val now = ir_cmp(b, "==", ir_urem(b, turn, ir_int(b, period)), ir_int(b, period - 1));
     val full = ir_cmp(b, "==", frame_i64(k, f, FRAME_PENDING_COUNT), ir_int(b, NHA_CPU_PENDING));

@@ -47,6 +47,10 @@ const gen_isa *gen_cpu_serves(const gen_problem *problem, nha_op op, const gen_i
     return isa->amx && (op != NHA_PREFILL || !gen_cpu_on_amx(problem, isa)) ? gen_isa_find("avx512") : isa;
 }
 
+int gen_cpu_turn_apart(int heads_kv, int period) {
+    return period / heads_kv > 1 ? period / heads_kv : 1;
+}
+
 /* ---- constraints ---- */
 
 typedef struct question {

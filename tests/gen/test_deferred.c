@@ -174,8 +174,73 @@ static void test_mixed(void **state) {
                   report.worst[TUNE_CHECK_HK], report.worst[TUNE_CHECK_HV]);
 }
 
-/* The result of a sequence is its own: the same bits alone, and at any place of a batch beside others. Slow gates, for thousands of
- * steps, add up no rounding. */
+/* One step of every row with the kernel, on any values. */
+static void step(const mixture *x, const nha_plan *plan, void *workspace, char *pool, int64_t rows) {
+    const nha_problem *p = &x->problem.nha;
+    static float values[1 << 12], o[1 << 12];
+    nha_args args;
+    nha_error error;
+    NHA_INIT(args);
+    args.sequences = rows;
+    args.tokens = 1;
+    args.cache = pool;
+    args.q = (nha_tensor){values, 0, 0, p->head_dim_qk};
+    args.k = args.v = args.gate = (nha_tensor){values, 0, 0, 0};
+    args.o = (nha_tensor){o, p->heads_q * p->head_dim_v, 0, p->head_dim_v};
+    if (nha_execute(plan, &args, workspace, nha_plan_workspace(plan), NULL, &error))
+        fail_msg("%s", error.text);
+}
+
+/* After some steps every head has as many tokens waiting as its turn says, and over a period each folds once: no step folds more than
+ * its share of the heads. */
+static void test_turns(void **state) {
+    (void)state;
+    enum { ROWS = 2, STEPS = 40 };
+    static const int heads[] = {1, 2, 3, 8, 60};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        mixture x = {0};
+        help_gen_problem(&x.problem, 8, 4, 3, heads[i], 1);
+        help_gen_ready(&x.problem);
+        open_mixture(&x, gen_isa_best(nha_cpu_features()));
+        for (int k = 2; k < KERNELS; k++) {
+            int period = (int)x.kernels[k].cpu->block_tokens, apart = gen_cpu_turn_apart(heads[i], period);
+            nha_plan_options o;
+            nha_cache_format format;
+            nha_plan *plan;
+            NHA_INIT(o);
+            NHA_INIT(format);
+            o.op = NHA_DECODE;
+            o.max_sequences = ROWS;
+            o.threads = 1;
+            o.kernel = x.kernels[k].name;
+            assert_int_equal(nha_cache_describe(&x.library, 0, o.device, 0, &format, NULL), NHA_OK);
+            o.cache_tokens = format.tokens;
+            assert_int_equal(nha_plan_create(&x.library, &o, &plan, NULL), NHA_OK);
+            char *pool = tune_aligned(ROWS * format.row_bytes), *workspace = tune_aligned((int64_t)nha_plan_workspace(plan) + 1);
+            assert_true(pool && workspace);
+            assert_int_equal(nha_cache_reset(&x.library, 0, o.device, &format, pool, NULL, ROWS, NULL, NULL), NHA_OK);
+            int most = 0, share = (heads[i] + period - 1) / period;
+            for (int64_t pos = 1; pos <= STEPS; pos++) {
+                step(&x, plan, workspace, pool, ROWS);
+                int folded = 0;
+                for (int h = 0; pos > period + x.problem.nha.slot_lag && h < heads[i]; h++)
+                    for (int row = 0; row < ROWS; row++) {
+                        int waiting = pool[row * format.row_bytes + NHA_CPU_ROW_PENDING + h];
+                        assert_int_equal(waiting, (pos + h * apart) % period);
+                        folded += row == 0 && waiting == 0;
+                    }
+                most = folded > most ? folded : most;
+            }
+            assert_int_equal(most, share);
+            free(pool);
+            free(workspace);
+            nha_plan_destroy(plan);
+        }
+        close_mixture(&x);
+    }
+}
+
+/* Slow gates, for thousands of steps, add up no rounding. */
 static void test_long(void **state) {
     (void)state;
     const char *full = getenv("NHAC_LONG");
@@ -199,6 +264,6 @@ static void test_long(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes), cmocka_unit_test(test_caches), cmocka_unit_test(test_mixed),
-                                       cmocka_unit_test(test_long)};
+                                       cmocka_unit_test(test_turns), cmocka_unit_test(test_long)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
