@@ -1,5 +1,6 @@
-/* fold.c: what a head's memory is once its pending tokens are in it, for those who look at a row from outside: the same form as in
- * the kernels (docs/cpu-kernels.md, "Memory"), so that a slow decay loses nothing and a fast one leaves nothing behind. */
+/* fold.c: what a head's memory is once its pending tokens are in it, for those who look at a row from outside: the same
+ * form as in the kernels (docs/cpu-kernels.md, "Memory"), so that a slow decay loses nothing and a fast one leaves
+ * nothing behind. */
 #include "runtime/internal.h"
 
 /* One slot: h = keep h + (scaled h + sum_j weight[j] x_j). */

@@ -83,10 +83,11 @@ static double decode(const gen_problem *problem, const gen_isa *isa, const tune_
     /* both halves of the memory, streamed: each row of each pass costs its loads, products and a loop's overhead */
     double score_passes = steps(steps(most(m, 1), lanes), score_vectors),
            read_passes = steps(steps(v, lanes), read_vectors);
-    double rows = most(1, knob(tile, "STATE_ROWS")), passes = steps(heads, most(1, knob(tile, "HEADS"))), each = heads / passes;
+    double rows = most(1, knob(tile, "STATE_ROWS"));
+    double passes = steps(heads, most(1, knob(tile, "HEADS"))), each = heads / passes;
     double score = passes * score_passes * k * (score_vectors * (3 + each) / 2 + each / 2 + 2 / rows);
     double read = passes * read_passes * m * (read_vectors * (3 + each) / 2 + each / 2 + 2 / rows);
-    /* deferred: the memory is written in one step of so many; what waits, half of them on average, is read, and one is written */
+    /* deferred: the memory is written in one step of so many; of the tokens that wait half are read, one is written */
     double period = most(1, knob(tile, "DEFER")), waiting = (k + v + 2 * m) * 4;
     double written = period > 1 ? m * (k + v) * 4 / period + ((period - 1) / 2 + 2) * waiting : m * (k + v) * 4;
     double bytes = m * (k + v) * 4 + written, window = (double)p->window * (k + v) * gen_dtype_bytes(p->dtype);

@@ -99,8 +99,8 @@ static size_t rounded(size_t bytes) {
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-/* Position of a row at the start: `context` for the first; NHA_CPU_PENDING rows and sets take turns to be apart, so that of deferred
- * updates every step meets its share. A bounded ring has no token beyond the context. */
+/* Position of a row at the start: `context` for the first; rows and sets are NHA_CPU_PENDING positions apart by turns, so
+ * that every step meets its share of deferred updates. A bounded ring has no token beyond the context. */
 static int64_t start_of(const workload *w, int set, int64_t row) {
     int64_t turn = (set + row) % NHA_CPU_PENDING;
     return !w->bounded ? w->head.context + turn : w->head.context > turn ? w->head.context - turn : w->head.context;
@@ -385,9 +385,9 @@ static bool run(void *context, int64_t iterations, err *e) {
     return ok && tune_place_wait(w->place, e);
 }
 
-/* Gives every head of the rows as many pending tokens as this runner's kernel would have left there, had it run all steps so far:
- * else the first step of a sample would fold what the kernel before it left, or a deferred one find next to nothing. What they hold
- * does not matter: old tokens, or zeros. */
+/* Gives every head of the rows as many pending tokens as this runner's kernel would have left there, had it run all steps so
+ * far: else the first step of a sample would fold what another kernel left, or a deferred one find next to nothing. What
+ * they hold does not matter: old tokens, or zeros. */
 static void set_pending(const runner *r) {
     const workload *w = r->workload;
     const nha_problem *p = &w->problem->nha;

@@ -1,6 +1,6 @@
 /* decode.c: one step of every sequence. A task is one (sequence, kv head): its memory streams through once, updated and used by all G
- * query heads in the same pass: hk [K,mp] with slots as lanes, so that scores need no horizontal sums; then hv [M,vp]. With DEFER it is
- * only read but for one step in so many, which folds the tokens that wait (decode_pending.c). */
+ * query heads in the same pass: hk [K,mp] with slots as lanes, so that scores need no horizontal sums; then hv [M,vp].
+ * With DEFER it is only read but for one step in so many, which folds the tokens that wait (decode_pending.c). */
 #include "gen/cpu/decode.h"
 
 #include "gen/cpu/memory.h"
@@ -32,7 +32,7 @@ void prefetch_ahead(kernel *k, val p, int64_t bytes, bool write) {
         ir_prefetch(&k->b, ir_atc(&k->b, p, ahead + line), write);
 }
 
-/* ---- score_slots: hk' = keep*hk + (scaled*hk + s*k), slots_p[g][m] = qs_g . hk'_m, in one pass over hk. Deferred: hk' = hk ---- */
+/* ---- score_slots: hk' = keep*hk + (scaled*hk + s*k), or hk if deferred; slots_p[g][m] = qs_g . hk'_m, in one pass ---- */
 
 static void score_slots_block(kernel *k, val f, val memory, int col, int nv, int g0, int heads) {
     ir *b = &k->b;

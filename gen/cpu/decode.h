@@ -49,7 +49,8 @@ typedef struct window {
 window window_of(kernel *k, val f);
 /* Scores, then probabilities, of a head (i64) over the window. */
 val window_at(kernel *k, val f, const window *w, val head);
-/* At a token of the window, by index and entry: asks for `bytes` from byte `from` on of the row of keys or values PREFETCH bytes ahead. */
+/* At a token of the window, by index and entry: asks for `bytes` from byte `from` on of the row, of keys or of values,
+ * PREFETCH bytes ahead. */
 void window_ask(kernel *k, val f, const window *w, val index, val entry, bool values, int64_t from, int64_t bytes);
 /* acc (of the ISA's length) + q * x, whatever their width: narrow products are widened with zeros */
 val accumulate_dot(ir *b, val acc, val q, val x, int width);

@@ -1,4 +1,4 @@
-/* decode_pending.c: phases of deferred decode: the memory h of the row stays as it is, and tokens j wait beside it. For slot m
+/* decode_pending.c: phases of deferred decode: the memory h of the row stays as it is, tokens j wait beside it; slot m:
  *     score[m] = E[m] (q.h_k[m]) + sum_j c_j[m] (q.k_j)
  *     o += sum_m (p[m] E[m]) h_v[m] + sum_j (sum_m p[m] c_j[m]) v_j */
 #include "gen/cpu/decode.h"
@@ -54,8 +54,8 @@ void decode_emit_absorb_pending(decode *x) {
     phase_end(k);
 }
 
-/* Which step of a head folds is up to its position alone (or to a full area, which a kernel of longer periods may have left): sequences
- * that differ in position, and the heads of one, take turns, so that steps take the same time. */
+/* Which step of a head folds is up to its position alone (or to a full area, which a kernel of longer periods may have
+ * left): sequences that differ in position, and the heads of one, take turns, so that steps take the same time. */
 void decode_fold_in_turn(kernel *k, val f, val memory) {
     ir *b = &k->b;
     int period = decode_defer(k), apart = gen_cpu_turn_apart(k->p->heads_kv, period);

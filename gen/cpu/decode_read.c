@@ -80,7 +80,7 @@ void decode_emit_softmax(decode *x) {
     phase_end(k);
 }
 
-/* ---- read: hv' = keep*hv + (scaled*hv + s*v); out_g = sum_m p hv' + sum_j p v_j, for a block of V's columns. Deferred: hv' = hv ---- */
+/* ---- read: hv' = keep*hv + (scaled*hv + s*v), or hv if deferred; out_g = sum_m p hv' + sum_j p v_j, by blocks of V ---- */
 
 static void read_slots(kernel *k, val f, val memory, val *acc, const pieces *p, int first, int count, int g0, int heads) {
     ir *b = &k->b;
@@ -144,8 +144,6 @@ static void read_window(kernel *k, val f, const window *w, val *acc, const piece
     ir_loop_begin(b, &loop, ir_int(b, 0), w->count, ir_int(b, 1), carried, heads * count + 1);
     val row = ir_at(b, ring, ir_mulc(b, carried[0], (int64_t)k->V * esize)), weight[DECODE_HEADS_MAX];
     int64_t span = (int64_t)(p->offset[first + count - 1] + p->width[first + count - 1] - p->offset[first]) * esize;
-    if (g0 == 0)
-        window_ask(k, f, w, loop.index, carried[0], true, (int64_t)p->offset[first] * esize, span);
     for (int g = 0; g < heads; g++)
         weight[g] = ir_load_f32(b, ir_at(b, window_at(k, f, w, ir_int(b, g0 + g)), ir_mulc(b, loop.index, 4)));
     for (int j = 0; j < count; j++) {
@@ -156,6 +154,8 @@ static void read_window(kernel *k, val f, const window *w, val *acc, const piece
             carried[1 + g * count + j] = ir_fma(b, broadcast(b, weight[g], width), v, carried[1 + g * count + j]);
         ir_barrier(b);
     }
+    if (g0 == 0) /* last: its addresses need registers that the weights' have taken */
+        window_ask(k, f, w, loop.index, carried[0], true, (int64_t)p->offset[first] * esize, span);
     carried[0] = next_entry(b, carried[0], w->ring);
     ir_loop_end(b, &loop, carried);
     memcpy(acc, carried + 1, sizeof acc[0] * (size_t)(heads * count));

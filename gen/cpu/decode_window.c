@@ -38,11 +38,11 @@ static void store_dots(kernel *k, val f, const window *w, val *acc, int g0, int 
     }
 }
 
-/* Rings are read from the window's first entry on, round their end; so they are asked for, and past the window's last token the first ones
- * of the stream that comes next: after keys the values, after values the keys of the next head. */
+/* Rings are read from the window's first entry on, round their end; so they are asked for, and past the window's last token
+ * the first ones of the stream that comes next: after keys the values, after values the keys of the next head. */
 void window_ask(kernel *k, val f, const window *w, val index, val entry, bool values, int64_t from, int64_t bytes) {
     ir *b = &k->b;
-    const int64_t row[2] = {(int64_t)k->K * row_element_bytes(k->p->dtype), (int64_t)k->V * row_element_bytes(k->p->dtype)};
+    int64_t esize = row_element_bytes(k->p->dtype), row[2] = {k->K * esize, k->V * esize};
     int64_t ahead = k->tile.knob[GEN_PREFETCH] / row[values];
     if (ahead == 0)
         return;
@@ -53,7 +53,8 @@ void window_ask(kernel *k, val f, const window *w, val index, val entry, bool va
     val past = ir_sub(b, ir_addc(b, index, ahead), w->count), inside = ir_cmp(b, "<", past, ir_int(b, 0));
     val to = ir_add(b, ir_select(b, inside, entry, w->entry), ir_select(b, inside, ir_int(b, ahead), past));
     to = ir_select(b, ir_cmp(b, "<", to, w->ring), to, ir_sub(b, to, w->ring));
-    val at = ir_select(b, inside, ir_at(b, here, ir_mulc(b, to, row[values])), ir_at(b, next, ir_mulc(b, to, row[!values])));
+    val in_next = ir_at(b, next, ir_mulc(b, to, row[!values]));
+    val at = ir_select(b, inside, ir_at(b, here, ir_mulc(b, to, row[values])), in_next);
     for (int64_t line = 0; line < bytes; line += 64)
         ir_prefetch(b, ir_atc(b, at, from + line), false);
 }

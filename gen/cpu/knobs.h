@@ -42,8 +42,8 @@ bool gen_cpu_on_amx(const gen_problem *problem, const gen_isa *isa);
  * below it has the same code and asks for less. */
 const gen_isa *gen_cpu_serves(const gen_problem *problem, nha_op op, const gen_isa *isa);
 
-/* Deferred decode: head h of a row at position pos folds its pending tokens in that step if (pos + h * apart) % period is period - 1,
- * so that after all steps so far (pos + h * apart) % period tokens wait. This is apart: heads take turns, evenly. */
+/* Deferred decode: head h of a row at position pos folds its pending tokens in that step if (pos + h * apart) % period is
+ * period - 1, so that before it (pos + h * apart) % period tokens wait. This is apart: heads take turns, evenly. */
 int gen_cpu_turn_apart(int heads_kv, int period);
 
 /* The untuned default: legal for every legal problem, and always races. */

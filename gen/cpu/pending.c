@@ -1,5 +1,5 @@
 /* pending.c: weights of pending tokens, and folding them into a memory:
- *     h' = keep h + (scaled h + sum_j c_j x_j),    c_j = s_j prod_{i>j} e_i,    (keep, scaled) of E = prod e_j as in row_decay */
+ *     h' = keep h + (scaled h + sum_j c_j x_j),    c_j = s_j prod_{i>j} e_i,    (keep, scaled): row_decay of E = prod e_j */
 #include "gen/cpu/pending.h"
 
 #include "gen/cpu/rows.h"
@@ -19,7 +19,7 @@ void pending_store_count(kernel *k, val f, val count) {
     frame_set(k, f, FRAME_PENDING_COUNT, count);
 }
 
-/* ---- weigh: newest token first, so that all factors are in [0,1]; E - 1 as the sum of expm1(g_j) prod_{i>j} e_i ---- */
+/* ---- weigh: newest token first, so that all factors are in [0,1]; E - 1 = sum_j expm1(g_j) prod_{i>j} e_i ---- */
 
 static void emit_weigh(kernel *k) {
     ir *b = &k->b;
@@ -106,7 +106,8 @@ static void fold_keys(kernel *k, val f, val hk, int col, int nv) {
 /* hv: a row a slot; `nv` vectors of values from `col` on. */
 static void fold_values(kernel *k, val f, val hv, int col, int nv) {
     ir *b = &k->b;
-    val count = frame_i64(k, f, FRAME_PENDING_COUNT), keep[FOLD_VECTORS_MAX], scaled[FOLD_VECTORS_MAX], new[FOLD_VECTORS_MAX];
+    val count = frame_i64(k, f, FRAME_PENDING_COUNT), keep[FOLD_VECTORS_MAX], scaled[FOLD_VECTORS_MAX],
+        new[FOLD_VECTORS_MAX];
     ir_loop slots, tokens;
     ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->M), ir_int(b, 1), NULL, 0);
     val row = ir_at(b, ir_atc(b, hv, (int64_t)col * b->vl * 4), ir_mulc(b, slots.index, k->vp * 4));

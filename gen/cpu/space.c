@@ -146,7 +146,8 @@ static bool decode_deferred(const question *q) {
     return q->knob[GEN_DEFER] > 1;
 }
 
-/* score: accumulators, one row of memory, and in kernels that update it s, keep and scaled of each vector; two broadcasts and a product */
+/* score: accumulators, one row of memory, and in kernels that update it s, keep and scaled of each vector; two broadcasts
+ * and a product */
 static bool decode_score_registers(const question *q) {
     int vectors = q->knob[GEN_SCORE_VECTORS], update = decode_deferred(q) ? 0 : 3;
     return vectors == 1 || decode_heads(q) * vectors + (1 + update) * vectors + 3 <= q->isa->registers;
@@ -158,8 +159,8 @@ static bool values_computed(const question *q) {
     return p->window && (p->value_map == NHA_MAP_SILU || (p->dtype == NHA_F16 && !q->isa->f16));
 }
 
-/* read: accumulators, broadcasts of each head's weight, one row of memory, and in kernels that update it the token's values and
- * broadcasts of s, keep, scaled; products that overwrite an operand; constants */
+/* read: accumulators, broadcasts of each head's weight, one row of memory, and in kernels that update it the token's values
+ * and broadcasts of s, keep, scaled; products that overwrite an operand; constants */
 static bool decode_read_registers(const question *q) {
     int vectors = q->knob[GEN_READ_VECTORS], more = (q->isa->fma ? 0 : 3) + (values_computed(q) ? 10 : 0);
     int update = decode_deferred(q) ? 0 : vectors + 3;

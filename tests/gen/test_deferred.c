@@ -1,5 +1,6 @@
-/* test_deferred.c: decode kernels that fold several tokens at a time into the memory (DEFER), against the oracle: at the edges of what
- * DESIGN section 1 allows, and mixed with plain decode, other periods, prefill, and caches that leave their pool. */
+/* test_deferred.c: decode kernels that fold several tokens at a time into the memory (DEFER), against the oracle: at
+ * the edges of what DESIGN section 1 allows, and mixed with plain decode, other periods, prefill, and caches that leave
+ * their pool. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +23,8 @@ static void defer(nha_op op, gen_tile *tile) {
         tile->knob[GEN_DEFER] = the_period;
 }
 
-static help_edge edge_of(const char *name, int dim, int slots, int64_t window, int heads_kv, int group, int64_t tokens) {
+static help_edge edge_of(const char *name, int dim, int slots, int64_t window, int heads_kv, int group,
+                         int64_t tokens) {
     help_edge edge = {.name = name, .spec = {.seed = 7, .sequences = 1, .length = {tokens}}, .tile = defer};
     help_gen_problem(&edge.problem, dim, slots, window, heads_kv, group);
     return edge;
@@ -72,8 +74,12 @@ static void test_caches(void **state) {
     (void)state;
     for (int gates = 0; gates < TUNE_GATES_COUNT; gates++) {
         help_edge edge = edge_of("from caches", 16, 19, 10, 3, 2, 45);
-        edge.spec = (tune_case_spec){.seed = 11 + (uint64_t)gates, .sequences = 3, .length = {45, 45, 45}, .cached = true,
-                                     .pos = {1000003, 4, 0}, .gates = gates};
+        edge.spec = (tune_case_spec){.seed = 11 + (uint64_t)gates,
+                                     .sequences = 3,
+                                     .length = {45, 45, 45},
+                                     .cached = true,
+                                     .pos = {1000003, 4, 0},
+                                     .gates = gates};
         edge.problem.nha.gate_input = gates % 2 ? NHA_GATE_LOG : NHA_GATE_LOGIT;
         edge.problem.nha.gate_s_given = gates == 2;
         run(&edge, gates < 2);
@@ -118,11 +124,16 @@ static void close_mixture(mixture *x) {
         tune_candidate_unload(&x->candidates[i]);
 }
 
-/* Pieces of any length by any kernel, some followed by an export and an import: o, lse and the last cache are the oracle's. */
+/* Pieces of any length by any kernel, some followed by an export and an import: o, lse and the last cache are the
+ * oracle's. */
 static void run_mixture(mixture *x, uint64_t seed, tune_verify_report *report) {
     enum { CUTS = 24 };
     tune_random r = {seed};
-    tune_case_spec spec = {.seed = seed, .sequences = 3, .length = {0}, .packed = seed % 2, .cached = seed % 3 == 0,
+    tune_case_spec spec = {.seed = seed,
+                           .sequences = 3,
+                           .length = {0},
+                           .packed = seed % 2,
+                           .cached = seed % 3 == 0,
                            .gates = (int)(seed % TUNE_GATES_COUNT)};
     int64_t tokens = tune_random_between(&r, 40, 110);
     for (int n = 0; n < 3; n++) {
@@ -170,8 +181,8 @@ static void test_mixed(void **state) {
             run_mixture(&x, seed++, &report);
         close_mixture(&x);
     }
-    print_message("mixtures: worst: o %.2g, lse %.2g, hk %.2g, hv %.2g\n", report.worst[TUNE_CHECK_O], report.worst[TUNE_CHECK_LSE],
-                  report.worst[TUNE_CHECK_HK], report.worst[TUNE_CHECK_HV]);
+    print_message("mixtures: worst: o %.2g, lse %.2g, hk %.2g, hv %.2g\n", report.worst[TUNE_CHECK_O],
+                  report.worst[TUNE_CHECK_LSE], report.worst[TUNE_CHECK_HK], report.worst[TUNE_CHECK_HV]);
 }
 
 /* One step of every row with the kernel, on any values. */
@@ -191,8 +202,8 @@ static void step(const mixture *x, const nha_plan *plan, void *workspace, char *
         fail_msg("%s", error.text);
 }
 
-/* After some steps every head has as many tokens waiting as its turn says, and over a period each folds once: no step folds more than
- * its share of the heads. */
+/* After some steps every head has as many tokens waiting as its turn says, and over a period each folds once: no step
+ * folds more than its share of the heads. */
 static void test_turns(void **state) {
     (void)state;
     enum { ROWS = 2, STEPS = 40 };
@@ -216,7 +227,8 @@ static void test_turns(void **state) {
             assert_int_equal(nha_cache_describe(&x.library, 0, o.device, 0, &format, NULL), NHA_OK);
             o.cache_tokens = format.tokens;
             assert_int_equal(nha_plan_create(&x.library, &o, &plan, NULL), NHA_OK);
-            char *pool = tune_aligned(ROWS * format.row_bytes), *workspace = tune_aligned((int64_t)nha_plan_workspace(plan) + 1);
+            char *pool = tune_aligned(ROWS * format.row_bytes),
+                 *workspace = tune_aligned((int64_t)nha_plan_workspace(plan) + 1);
             assert_true(pool && workspace);
             assert_int_equal(nha_cache_reset(&x.library, 0, o.device, &format, pool, NULL, ROWS, NULL, NULL), NHA_OK);
             int most = 0, share = (heads[i] + period - 1) / period;
@@ -253,7 +265,8 @@ static void test_long(void **state) {
     for (int i = 1; i < KERNELS; i++) {
         tune_verify_report report = {0};
         err e = {0};
-        if (!tune_verify_long(&tune_place_host, &x.candidates[i].library, 0, NHA_DECODE, &x.problem, tokens, 1, 3, &report, &e))
+        if (!tune_verify_long(&tune_place_host, &x.candidates[i].library, 0, NHA_DECODE, &x.problem, tokens, 1, 3,
+                              &report, &e))
             fail_msg("%s", e.text);
         print_message("%s, %lld steps: o %.2g, lse %.2g, hk %.2g, hv %.2g\n", x.kernels[i].name, (long long)tokens,
                       report.worst[TUNE_CHECK_O], report.worst[TUNE_CHECK_LSE], report.worst[TUNE_CHECK_HK],
@@ -263,7 +276,8 @@ static void test_long(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes), cmocka_unit_test(test_caches), cmocka_unit_test(test_mixed),
-                                       cmocka_unit_test(test_turns), cmocka_unit_test(test_long)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes), cmocka_unit_test(test_caches),
+                                       cmocka_unit_test(test_mixed), cmocka_unit_test(test_turns),
+                                       cmocka_unit_test(test_long)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

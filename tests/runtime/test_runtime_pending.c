@@ -1,5 +1,5 @@
-/* test_runtime_pending.c: tokens that wait in a row of a pool: export has them in the memory, copies keep them, reset and import leave
- * none, and a number of them that no kernel leaves is an error before anything follows it. */
+/* test_runtime_pending.c: tokens that wait in a row of a pool: export has them in the memory, copies keep them, reset
+ * and import leave none, and a number of them that no kernel leaves is an error before anything follows it. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -64,8 +64,7 @@ static void fill(const struct pool *pool, int64_t count, uint64_t seed, double *
         float *memory = (float *)(void *)(row + pool->layout.memory_offset) + h * NHA_CPU_MEMORY_FLOATS(K, V, M);
         float *pending = (float *)(void *)(row + pool->layout.pending_offset) + h * NHA_CPU_PENDING * per_token;
         for (int64_t m = 0; m < M; m++) {
-            for (int64_t d = 0; d < K; d++)
-                hk[(h * M + m) * K + d] = memory[d * Mp + m] = (float)uniform(&state);
+            for (int64_t d = 0; d < K; d++) hk[(h * M + m) * K + d] = memory[d * Mp + m] = (float)uniform(&state);
             for (int64_t d = 0; d < V; d++)
                 hv[(h * M + m) * V + d] = memory[K * Mp + m * Vp + d] = (float)uniform(&state);
         }
@@ -119,7 +118,8 @@ static void test_moves(void **state) {
         for (int64_t count = 0; nha_library_problem(library, i)->slots && count < NHA_CPU_PENDING; count++, tried++) {
             struct pool pool = pool_make(i);
             const nha_problem *p = pool.p;
-            int64_t slots = (int64_t)p->heads_kv * p->slots, keys = slots * p->head_dim_qk, values = slots * p->head_dim_v;
+            int64_t slots = (int64_t)p->heads_kv * p->slots, keys = slots * p->head_dim_qk,
+                    values = slots * p->head_dim_v;
             assert_true(keys <= FLOATS && values <= FLOATS);
             given += p->gate_s_given;
             fill(&pool, count, (uint64_t)(i * 100 + count), want_k, want_v);
@@ -132,7 +132,9 @@ static void test_moves(void **state) {
             assert_true(worst(hk, want_k, keys) < 3e-7 && worst(hv, want_v, values) < 3e-7);
 
             const int32_t to[] = {2}, from[] = {0};
-            assert_int_equal(nha_cache_copy(library, i, cpu, &pool.format, pool.memory, to, pool.memory, from, 1, NULL, NULL), NHA_OK);
+            assert_int_equal(
+                nha_cache_copy(library, i, cpu, &pool.format, pool.memory, to, pool.memory, from, 1, NULL, NULL),
+                NHA_OK);
             assert_int_equal(export(&pool, 2, again_k, again_v, NULL), NHA_OK);
             assert_memory_equal(hk, again_k, (size_t)keys * sizeof *hk);
             assert_memory_equal(hv, again_v, (size_t)values * sizeof *hv);
@@ -141,7 +143,8 @@ static void test_moves(void **state) {
             NHA_INIT(image);
             image.hk = hk;
             image.hv = hv;
-            assert_int_equal(nha_cache_import(library, i, cpu, &pool.format, pool.memory, 0, &image, NULL, NULL), NHA_OK);
+            assert_int_equal(nha_cache_import(library, i, cpu, &pool.format, pool.memory, 0, &image, NULL, NULL),
+                             NHA_OK);
             for (int64_t h = 0; h < p->heads_kv; h++) assert_int_equal(row_of(&pool, 0)[NHA_CPU_ROW_PENDING + h], 0);
             assert_int_equal(export(&pool, 0, again_k, again_v, NULL), NHA_OK);
             assert_memory_equal(hk, again_k, (size_t)keys * sizeof *hk);
@@ -207,7 +210,8 @@ static void test_impossible(void **state) {
     assert_true(refused >= 4 * REFERENCE_PROBLEMS);
 }
 
-/* Rows of a GPU have none; on the CPU they follow the rings, and the counts fit into the header of any number of heads. */
+/* Rows of a GPU have none; on the CPU they follow the rings, and the counts fit into the header of any number of heads.
+ */
 static void test_layout(void **state) {
     (void)state;
     nha_problem p = *nha_library_problem(library, 0);
@@ -215,7 +219,8 @@ static void test_layout(void **state) {
     for (int32_t heads = 1; heads <= 256; heads *= 4) {
         p.heads_kv = p.heads_q = heads;
         assert_true(nhr_cache_layout(&p, NHA_CPU, 7, &a) && nhr_cache_layout(&p, NHA_CUDA, 7, &b));
-        assert_true(a.memory_offset >= NHA_CPU_ROW_PENDING + heads && a.memory_offset % 64 == 0 && a.pending_offset % 64 == 0);
+        assert_true(a.memory_offset >= NHA_CPU_ROW_PENDING + heads && a.memory_offset % 64 == 0 &&
+                    a.pending_offset % 64 == 0);
         int64_t token = NHA_CPU_PENDING_FLOATS(p.head_dim_qk, p.head_dim_v, p.slots, p.gate_s_given);
         assert_true(a.row_bytes - a.pending_offset >= heads * NHA_CPU_PENDING * token * 4);
         assert_true(b.row_bytes - b.pending_offset < NHA_WORKSPACE_ALIGN);
@@ -226,7 +231,7 @@ static void test_layout(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_moves), cmocka_unit_test(test_slow), cmocka_unit_test(test_impossible),
-                                       cmocka_unit_test(test_layout)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_moves), cmocka_unit_test(test_slow),
+                                       cmocka_unit_test(test_impossible), cmocka_unit_test(test_layout)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
