@@ -19,7 +19,7 @@ static int64_t memory_floats(const nha_problem *p, int32_t kind) {
 /* Positions, and on the CPU the number of pending tokens of each head. */
 static int64_t header_bytes(const nha_problem *p, int32_t kind) {
     int64_t positions = nhr_row_positions(p, kind) * (int64_t)sizeof(int64_t);
-    return kind == NHA_CUDA ? positions : positions + p->heads_kv;
+    return kind == NHA_CUDA ? positions : positions + nhr_ceil_div(p->heads_kv, 8) * 8;
 }
 
 /* Floats of one head's pending tokens. */

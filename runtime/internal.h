@@ -106,12 +106,18 @@ static inline int64_t *nhr_row_pos(const nha_cpu_cache *cache, int64_t row) {
     return (int64_t *)(void *)(cache->pool + row * cache->row_bytes);
 }
 
-/* Whether each head of a row on the CPU has as many pending tokens as there can be: else it was never reset. */
+_Static_assert((NHA_CPU_PENDING & (NHA_CPU_PENDING - 1)) == 0 && NHA_CPU_PENDING <= 128, "a mask tells right counts");
+
+/* Whether each head of a row on the CPU has as many pending tokens as there can be: else it was never reset. Eight heads
+ * at a time; the bytes behind the last one are zero. */
 static inline bool nhr_row_pending_right(const nha_problem *problem, const char *row) {
-    const unsigned char *pending = (const unsigned char *)row + NHA_CPU_ROW_PENDING;
-    unsigned char most = 0;
-    for (int32_t h = 0; h < problem->heads_kv; h++) most = pending[h] > most ? pending[h] : most;
-    return most < (problem->slots ? NHA_CPU_PENDING : 1);
+    const uint64_t every = UINT64_MAX / 255, most = problem->slots ? NHA_CPU_PENDING - 1 : 0;
+    uint64_t counts, seen = 0;
+    for (int32_t h = 0; h < problem->heads_kv; h += 8) {
+        __builtin_memcpy(&counts, row + NHA_CPU_ROW_PENDING + h, sizeof counts);
+        seen |= counts;
+    }
+    return !(seen & ~(every * most));
 }
 
 /* hk [M,K] and hv [M,V] of one head = its memory, `memory` (hk [K,Mp], hv [M,Vp]), after `count` pending tokens (fold.c). */
