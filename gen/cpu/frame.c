@@ -81,6 +81,15 @@ static void vector_layout(kernel *k, int64_t *at) {
     k->panel_floats = k->W ? (int64_t)k->K * C + (int64_t)C * k->vp : 0;
 }
 
+/* What a fold of pending tokens needs beside keep and scaled. */
+static void pending_layout(kernel *k, int64_t *at) {
+    k->pending_floats = NHA_CPU_PENDING_FLOATS(k->K, k->V, k->M, k->p->gate_s_given);
+    k->pending_k = (k->p->gate_s_given ? 3 : 2) * k->mp;
+    k->pending_v = k->pending_k + NHA_CPU_PADDED(k->K);
+    k->pending_c = take(at, NHA_CPU_PENDING, k->mp);
+    k->pending_e = take(at, 1, k->mp);
+}
+
 static void prefill_layout(kernel *k, int64_t *at) {
     int C = k->block, rows = k->chunk_rows;
     k->stage = take(at, C + 1, k->stage_ld);
@@ -96,6 +105,7 @@ static void prefill_layout(kernel *k, int64_t *at) {
         k->pairs = take(at, C, k->mp);
         k->pairs_t = take(at, k->M + k->b.vl, C);
         k->within = take(at, rows, C);
+        pending_layout(k, at);
     }
     k->scores = take(at, rows, k->mp + k->key_panels * C);
     if (k->direct_out)
@@ -132,6 +142,8 @@ static void decode_layout(kernel *k, int64_t *at) {
         k->keep = take(at, 1, k->mp);
         k->scaled = take(at, 1, k->mp);
         k->slots_p = take(at, k->G, k->mp);
+        pending_layout(k, at);
+        k->pending_p = take(at, k->G, NHA_CPU_PENDING);
     }
     k->out = take(at, k->G, k->vp);
     k->row_max = take(at, 1, round_up(k->G, 16));
@@ -257,6 +269,10 @@ static void set_ring(kernel *k, val f, frame_slot slot, size_t member, val row, 
     frame_set(k, f, slot, ir_at(b, row, offset));
 }
 
+val frame_pending_count(kernel *k, val row, val h) {
+    return ir_atc(&k->b, ir_at(&k->b, row, h), NHA_CPU_ROW_PENDING);
+}
+
 /* Position, available tokens and rings from the cache row, if there is a cache. */
 static void set_cache(kernel *k, val f, val n, val h) {
     ir *b = &k->b;
@@ -291,6 +307,13 @@ static void set_cache(kernel *k, val f, val n, val h) {
     set_ring(k, f, FRAME_RING_V, offsetof(nha_cpu_cache, v_offset), row, h, ring, k->V * esize);
     if (k->M)
         set_ring(k, f, FRAME_RING_GATE, offsetof(nha_cpu_cache, gate_offset), row, h, ring, k->M * gsize);
+    if (k->M) {
+        val area = ir_mulc(b, h, k->pending_floats * NHA_CPU_PENDING * 4);
+        area = ir_add(b, area, frame_arg(k, f, cache + offsetof(nha_cpu_cache, pending_offset)));
+        frame_set(k, f, FRAME_PENDING, ir_at(b, row, area));
+        val count = ir_load(b, b->i8, frame_pending_count(k, row, h), 1);
+        frame_set(k, f, FRAME_PENDING_COUNT, LLVMBuildZExt(b->builder, count, b->i64, ""));
+    }
     if (k->M && k->p->gate_s_given)
         set_ring(k, f, FRAME_RING_S, offsetof(nha_cpu_cache, s_offset), row, h, ring, k->M * gsize);
     if (k->p->rope == NHA_ROPE_GIVEN)

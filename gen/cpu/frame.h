@@ -20,7 +20,8 @@
     X(Q, "") X(K, "") X(V, "") X(GATE, "") X(S, "") X(RQ, "") X(RK, "") X(O, "") X(LSE, "")                            \
     X(RING_K, "rings of this head") X(RING_V, "") X(RING_GATE, "") X(RING_S, "") X(RING_RK, "")                        \
     X(BLOCK, "first local token of the block under way")                                                               \
-    X(PANELS, "panels in the ring of scratch") X(FIRST_PANEL, "oldest panel that holds a token")
+    X(PANELS, "panels in the ring of scratch") X(FIRST_PANEL, "oldest panel that holds a token")                       \
+    X(PENDING, "pending tokens of this head in the cache row") X(PENDING_COUNT, "how many")
 
 typedef enum frame_slot {
 #define FRAME_ENUM_(name, meaning) FRAME_##name,
@@ -94,7 +95,12 @@ typedef struct kernel {
     amx_right right_pairs_t;      /* [Mt][block] */
     buffer tile_out;              /* [32][32] */
     int64_t ring_at;              /* byte offset of the panel ring; the rest of scratch */
+    /* pending tokens of a cache row: pending.h */
+    buffer pending_c, pending_e;  /* [NHA_CPU_PENDING][mp] weight of token j, [mp] product of all e */
+    int64_t pending_floats, pending_k, pending_v; /* of a token, its key and its value within: floats */
+    val fold_pending, weigh_pending; /* phases */
     /* decode */
+    buffer pending_p;             /* [G][NHA_CPU_PENDING]: sum over slots of probability * weight of token j */
     buffer d_k, d_v;              /* [K], [V]: absorbed token, mapped */
     int64_t window_scores_at;     /* [G][P] after all else, P = min(W, ring_tokens) rounded up to vectors */
 } kernel;
@@ -113,6 +119,9 @@ val frame_arg(kernel *k, val f, size_t offset);     /* i64 member of nha_cpu_arg
 val frame_arg_ptr(kernel *k, val f, size_t offset);
 /* Address of (row, column) of a buffer; row i64 or NULL for 0. */
 val frame_at(kernel *k, val f, buffer buf, val row, int column);
+
+/* Address of the byte in a cache row that counts the pending tokens of head h. */
+val frame_pending_count(kernel *k, val row, val h);
 
 /* Fills the frame for (n, h) of args. Afterwards FRAME_LENGTH is -1 for a sequence to be skipped (cache_index -1). */
 void frame_task(kernel *k, val f, val args, val n, val h);

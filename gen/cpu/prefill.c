@@ -2,6 +2,7 @@
 #include "gen/cpu/prefill.h"
 
 #include "gen/cpu/memory.h"
+#include "gen/cpu/pending.h"
 #include "gen/cpu/tile.h"
 
 static void call(prefill *x, val fn, val f) {
@@ -285,6 +286,7 @@ void emit_prefill(kernel *k, const gen_cpu_unit *unit) {
         emit_pack_weights(&x);
     }
     if (k->M) {
+        pending_emit(k);
         emit_load_gates(&x);
         emit_load_absorbed(&x);
         emit_score_slots(&x);
