@@ -21,7 +21,7 @@ enum { TUNE_JOURNAL_BYTES_MAX = 256 << 20, TUNE_JOURNAL_VERSION = 2, TUNE_RECORD
     X(TUNE_RECORD_FINAL, "final")             /* and again among the best of those */                                  \
     X(TUNE_RECORD_IMPLAUSIBLE, "implausible") /* a time no machine could reach: refused as a measuring error; `why` */ \
     X(TUNE_RECORD_PRUNED, "pruned")           /* `tile` is why, `count` tiles were never candidates */                 \
-    X(TUNE_RECORD_LIMIT, "limit")             /* `tile` names it: "fma", "read", "update"; `value` in Gflop/s, GB/s */ \
+    X(TUNE_RECORD_LIMIT, "limit")             /* `tile` names it: "fma" or "tiles", "read", "update"; `value` in Gflop/s, GB/s */ \
     X(TUNE_RECORD_DONE, "done")               /* the search of this op ended; `seconds` it was given */
 
 typedef enum tune_record_kind {
