@@ -173,7 +173,9 @@ bool tune_final(tune_search *s, int bucket, double deadline, err *e) {
     for (size_t k = 0; ok && k < sizeof stages / sizeof *stages; k++) {
         tune_candidate *group[TUNE_GROUP_MAX];
         int count = 0;
-        ok = assemble(s, bucket, &stages[k], deadline, group, &count, e);
+        if (stages[k].stage == TUNE_FINAL && w && tune_search_now(s) + 2 < deadline) /* between the rounds of kernels */
+            ok = tune_search_limits(s, bucket, w, e);
+        ok = ok && assemble(s, bucket, &stages[k], deadline, group, &count, e);
         if (ok && count > 0 && !w) { /* one call to settle the iterations and the least rounds, of everyone, must fit */
             int calls = (stages[k].rounds_least + 1) * (count + 1) + (stages[1].rounds_least + 1) * 4;
             shape = tune_search_fitting(s, bucket, calls, deadline - tune_search_now(s));

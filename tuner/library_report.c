@@ -187,7 +187,7 @@ static void roofline_section(base_buf *out, const gen_problem *problem, const re
                   "the same size.</p>\n");
     report_plot_roofline(out, problem, d->groups, d->count);
     base_buf_text(out, "<table>\n<tr><th>op</th><th class=\"n\">batch</th><th class=\"n\">tokens</th><th "
-                       "class=\"n\">products, Gflop/s</th><th>on</th>"
+                       "class=\"n\">products, Gflop/s</th><th>measured as</th>"
                        "<th class=\"n\">reading, GB/s</th><th class=\"n\">updating, GB/s</th></tr>\n");
     for (int i = 0; i < d->count; i++) {
         const report_group *g = &d->groups[i];
