@@ -35,9 +35,20 @@ static bool print_json(const tune_bench_row *r, const gen_problem *problem, cons
                    {"pct_memory", r->pct_memory},
                    {"limit_gflops", r->limit_gflops},
                    {"limit_read_gbps", r->limit_read_gbps},
-                   {"limit_update_gbps", r->limit_update_gbps}};
+                   {"limit_update_gbps", r->limit_update_gbps},
+                   {"limit_gexps", r->limit_gexps},
+                   {"limit_l2_gbps", r->limit_l2_gbps},
+                   {"bound_products_us", r->bound.products_us},
+                   {"bound_exp_us", r->bound.exp_us},
+                   {"bound_l2_us", r->bound.l2_us},
+                   {"bound_memory_us", r->bound.memory_us},
+                   {"bound_us", r->bound.us},
+                   {"pct_bound", r->pct_bound}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         json_put_number(&w, numbers[i].key, numbers[i].value);
+    json_put_text(&w, "bound_by", r->bound.by);
+    json_put_text(&w, "isa", r->isa);
+    json_put_text(&w, "limit_gflops_of", r->units);
     json_put_integer(&w, "context", r->context);
     json_end_object(&w);
     bool ok = base_buf_ok(&out, "bench", e);
@@ -47,15 +58,27 @@ static bool print_json(const tune_bench_row *r, const gen_problem *problem, cons
     return ok;
 }
 
+/* A line of figures, and below it the bound by its terms and the limits. */
 static void print_row(const tune_bench_row *r, bool first) {
+    const bool decode = r->op == NHA_DECODE;
     if (first)
-        printf("%-8s %6s %7s %3s %12s %12s %12s %13s %8s %8s %6s %6s  %s\n", "op", "batch", "tokens", "thr", "us",
-               "min", "max", "tokens/s", "GFLOP/s", "GB/s", "comp%", "mem%", "kernel");
-    printf("%-8s %6lld %7lld %3d %12.2f %12.2f %12.2f %13.0f %8.1f %8.2f %6.1f %6.1f  %s\n", gen_op_name(r->op),
+        printf("%-8s %6s %7s %3s %11s %11s %11s %12s %8s %7s %6s %6s %6s\n", "op", "batch", "tokens", "thr", "us", "min",
+               "max", "tokens/s", "GFLOP/s", "GB/s", "comp%", "mem%", "bound%");
+    printf("%-8s %6lld %7lld %3d %11.2f %11.2f %11.2f %12.0f %8.1f %7.2f %6.1f %6.1f %6.1f\n", gen_op_name(r->op),
            (long long)r->batch, (long long)r->tokens, r->threads, r->us, r->us_min, r->us_max, r->tokens_per_s,
-           1e3 * r->tflops, r->gbps, r->pct_compute, r->pct_memory, r->kernel);
-    printf("         limits in the same run: %.1f GFLOP/s; %.1f GB/s read, %.1f GB/s updated in place\n",
-           r->limit_gflops, r->limit_read_gbps, r->limit_update_gbps);
+           1e3 * r->tflops, r->gbps, r->pct_compute, r->pct_memory, r->pct_bound);
+    printf("    kernel: %s\n", r->kernel);
+    printf("    bound: %.2f us by %s (products %.2f us", r->bound.us, r->bound.by, r->bound.products_us);
+    if (r->limit_gexps > 0)
+        printf(", exponentials %.2f us", r->bound.exp_us);
+    if (r->limit_l2_gbps > 0 && !decode)
+        printf(", L2 %.2f us", r->bound.l2_us);
+    else
+        printf(", memory %.2f us", r->bound.memory_us);
+    printf(")\n    limits in the same run: %.1f GFLOP/s of %s %s", r->limit_gflops, r->isa, r->units);
+    if (r->limit_gexps > 0)
+        printf(", %.2f G exp/s, L2 %.1f GB/s", r->limit_gexps, r->limit_l2_gbps);
+    printf("; %.1f GB/s read, %.1f updated in place\n", r->limit_read_gbps, r->limit_update_gbps);
 }
 
 typedef struct request {

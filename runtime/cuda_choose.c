@@ -68,7 +68,7 @@ static nha_status say(const nha_library *library, const nha_plan_options *o, con
         snprintf(why, sizeof why, "it needs %d bytes of shared memory a block, the device has %d", r->shared_bytes,
                  gpu->shared_bytes);
     }
-    return nhr_fail(error, NHA_NO_KERNEL, "library %.40s has no CUDA %s kernel%s%.60s for compute capability %d.%d: %s",
+    return nhr_fail(error, NHA_NO_KERNEL, "library %.40s has no CUDA %s kernel%s%.90s for compute capability %d.%d: %s",
                     library->name, nhr_op_name(o->op), o->kernel ? " " : "", o->kernel ? o->kernel : "", gpu->major,
                     gpu->minor, why);
 }

@@ -73,7 +73,7 @@ nha_status nhr_cuda_execute(const nha_plan *plan, const nha_cpu_args *a, void *w
             part->context.driver->cuLaunchKernel(part->function[i], blocks, 1, 1, (unsigned)l->threads, 1, 1,
                                                  (unsigned)l->shared_bytes, stream, parameters, NULL);
         if (result)
-            return nhr_cuda_fail(part->context.driver, result, error, "launch %d of %d, %.80s, failed", i + 1,
+            return nhr_cuda_fail(part->context.driver, result, error, "launch %d of %d, %.90s, failed", i + 1,
                                  code->launch_count, l->entry);
     }
     return nhr_ok(error);

@@ -68,7 +68,7 @@ static nha_status load_failed(const nha_plan *plan, int result, char *log, bool 
         better = NHA_BAD_LIBRARY;
     if (result == NHA_CU_UNSUPPORTED_PTX_VERSION) better = NHA_OLD_DRIVER;
     return failed(better,
-                  nhr_cuda_fail(driver, result, error, "the driver refuses the %s of %.60s for %s%s%.90s",
+                  nhr_cuda_fail(driver, result, error, "the driver refuses the %s of %.90s for %s%s%.90s",
                                 ptx ? "PTX" : "cubin", plan->kernel->name, plan->kernel->isa, *log ? ": " : "", log),
                   error);
 }
@@ -81,15 +81,15 @@ static nha_status load_function(nha_plan *plan, int32_t i, nha_error *error) {
     int value, result = driver->cuModuleGetFunction(&part->function[i], part->module, launch->entry);
     if (result)
         return failed(result == NHA_CU_NOT_FOUND ? NHA_BAD_LIBRARY : NHA_OK,
-                      nhr_cuda_fail(driver, result, error, "kernel %.60s: its function %.60s", plan->kernel->name,
+                      nhr_cuda_fail(driver, result, error, "kernel %.90s: its function %.90s", plan->kernel->name,
                                     launch->entry),
                       error);
     if ((result = driver->cuFuncGetAttribute(&value, NHA_CU_FUNC_REGISTERS, part->function[i])))
-        return nhr_cuda_fail(driver, result, error, "function %.60s cannot be loaded", launch->entry);
+        return nhr_cuda_fail(driver, result, error, "function %.90s cannot be loaded", launch->entry);
     if (launch->shared_bytes > SHARED_BYTES_ALWAYS &&
         (result = driver->cuFuncSetAttribute(part->function[i], NHA_CU_FUNC_MAX_DYNAMIC_SHARED_BYTES,
                                              launch->shared_bytes)))
-        return nhr_cuda_fail(driver, result, error, "function %.60s cannot have %d bytes of shared memory",
+        return nhr_cuda_fail(driver, result, error, "function %.90s cannot have %d bytes of shared memory",
                              launch->entry, launch->shared_bytes);
     return NHA_OK;
 }

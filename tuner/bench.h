@@ -3,6 +3,7 @@
 #define TUNER_BENCH_H
 
 #include "gen/spec.h"
+#include "tuner/bound.h"
 #include "tuner/device.h"
 
 typedef struct tune_bench_options {
@@ -25,13 +26,20 @@ typedef struct tune_bench_row {
     double tokens_per_s;
     double flops, bytes; /* by the definition: tune_work_of */
     double tflops, gbps;
-    double pct_compute; /* of the rate of multiply-adds that as many threads reach */
+    double pct_compute; /* of the rate of products that as many threads reach on the units of the kernel's ISA */
     double pct_memory;  /* of the speed at which those bytes could move: reading and updating measured apart, each on a
                          * working set of the same size */
+    /* Rates: medians of as many samples as the kernel's, taken in turn with them: whatever slows the machine for a while slows
+     * both. The greatest would set the machine's best moment against the kernel's usual one. */
     double limit_gflops, limit_read_gbps, limit_update_gbps;
+    double limit_gexps, limit_l2_gbps; /* CPU; else 0 */
+    const char *isa;    /* of the kernel: a name of gen_isa_table, or a CUDA target */
+    const char *units;  /* what limit_gflops is of: "tiles", "FMA", "mul and add"; CUDA: "products" */
+    tune_bound bound;   /* CUDA: products and memory alone */
+    double pct_bound;   /* bound.us of us */
 } tune_bench_row;
 
-/* Takes two to ten seconds. Errors: those of tune_workload_open, tune_runner_open and tune_limit_open. */
+/* Takes two to ten seconds. row->isa is borrowed from the library. Errors: those of tune_workload_open, tune_runner_open and tune_limit_open. */
 bool tune_bench(const nha_library *library, const gen_problem *problem, const tune_bench_options *options,
                 tune_bench_row *row, err *e);
 

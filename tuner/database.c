@@ -212,7 +212,14 @@ bool tune_database_prune(const char *folder, double days, int *removed, err *e) 
             continue;
         char path[4096];
         int length = snprintf(path, sizeof path, "%s/journal/%s%s", folder, entry->key, SUFFIX);
-        ok = length > 0 && (size_t)length < sizeof path && base_remove(path, "database", e);
+        err busy = {0};
+        int lock;
+        if (length < 0 || (size_t)length >= sizeof path || !tune_journal_lock(path, &lock, &busy)) {
+            err_clear(&busy); /* in use: it stays */
+            continue;
+        }
+        ok = base_remove(path, "database", e);
+        tune_journal_unlock(path, lock);
         *removed += ok;
     }
     tune_database_close(&db);

@@ -56,11 +56,12 @@ typedef struct tune_merge_outcome {
 
 /* Brings the records of journal files (or copies of them: a library's tuning.jsonl) into `folder`/journal. Per key, op,
  * kind, shape and tile the newest valid record wins; each journal is replaced whole. Errors: ERR_INPUT for a file that
- * cannot be read, ERR_SYSTEM, ERR_MEMORY; journals that were written before stay. */
+ * cannot be read, ERR_SYSTEM (also where a run of tune has the journal open, whose lines would be lost), ERR_MEMORY; journals that were
+ * written before stay. */
 bool tune_database_merge(const char *folder, const char *const *files, int count, tune_merge_outcome *outcome, err *e);
 
 /* Removes the user's journals that are stale (tune_database_open), and those whose newest record is older than `days`
- * if that is not negative. *removed counts them. */
+ * if that is not negative. What a run of tune has open stays. *removed counts them. */
 bool tune_database_prune(const char *folder, double days, int *removed, err *e);
 
 #endif

@@ -11,6 +11,8 @@
 /* A journal that is being written anew. */
 typedef struct target {
     char key[65];
+    char path[4096];
+    int lock;             /* on the file, until what came in is in it; -1: none */
     tune_journal journal; /* what the user has */
     bool *dropped;        /* [journal.count]: superseded by a record that came in */
     tune_record **added;  /* records that came in; owned */
@@ -71,8 +73,7 @@ static bool add(target *t, const tune_record *r, tune_merge_outcome *o, err *e) 
 
 /* The journal as it will be: the origin, what stays, what came in. Lines are written again from the records; who
  * verified and timed is told by the device. */
-static bool write_target(const char *folder, target *t, err *e) {
-    char path[4096];
+static bool write_target(target *t, err *e) {
     base_buf text = {0};
     bool cuda = gen_cuda_target_find(t->origin.arch) != NULL,
          emulated = strncmp(t->origin.device, "the emulator", 12) == 0;
@@ -80,16 +81,13 @@ static bool write_target(const char *folder, target *t, err *e) {
                               : cuda   ? "gpu"
                                        : "cpu",
                *timed_by = emulated ? "model" : verified_by;
-    int length = snprintf(path, sizeof path, "%s/journal/%s.jsonl", folder, t->key);
-    if (length < 0 || (size_t)length >= sizeof path)
-        return err_at(e, ERR_SYSTEM, "database", folder, 0, 0, "the name of the folder is too long");
     tune_line_write_origin(&text, &t->origin);
     for (size_t i = 0; i < t->journal.count; i++)
         if (!t->dropped[i])
             tune_line_write(&text, &t->journal.records[i], verified_by, timed_by);
     for (int i = 0; i < t->added_count; i++)
         tune_line_write(&text, t->added[i], verified_by, timed_by);
-    bool ok = base_buf_ok(&text, "database", e) && base_file_write(path, text.data, text.size, "database", e);
+    bool ok = base_buf_ok(&text, "database", e) && base_file_write(t->path, text.data, text.size, "database", e);
     base_buf_free(&text);
     return ok;
 }
@@ -107,18 +105,19 @@ static bool key_of(const tune_origin *origin, char key[65]) {
     return true;
 }
 
-/* What the user has under that key; nothing where there is no such file. */
+/* What the user has under that key; nothing where there is no such file. Locked until close_target. */
 static bool open_target(const char *folder, const tune_origin *origin, const char *key, target *t, err *e) {
-    char path[4096], *text = NULL;
+    char *text = NULL;
     size_t size = 0;
     memset(t, 0, sizeof *t);
-    t->journal.fd = -1;
+    t->journal.fd = t->lock = -1;
     memcpy(t->key, key, sizeof t->key);
-    int length = snprintf(path, sizeof path, "%s/journal/%s.jsonl", folder, key);
-    bool ok = length > 0 && (size_t)length < sizeof path;
-    if (ok && base_exists(path))
-        ok = base_file_read(path, TUNE_JOURNAL_BYTES_MAX, &text, &size, "database", e) &&
-             tune_journal_parse(text, size, &t->journal, e);
+    int length = snprintf(t->path, sizeof t->path, "%s/journal/%s.jsonl", folder, key);
+    if (length < 0 || (size_t)length >= sizeof t->path)
+        return err_at(e, ERR_SYSTEM, "database", folder, 0, 0, "the name of the folder is too long");
+    bool ok = tune_journal_lock(t->path, &t->lock, e) &&
+              base_file_read(t->path, TUNE_JOURNAL_BYTES_MAX, &text, &size, "database", e) &&
+              tune_journal_parse(text, size, &t->journal, e);
     free(text);
     t->origin = t->journal.origin_count ? t->journal.origins[0] : *origin;
     t->dropped = ok ? calloc(t->journal.count + 1, sizeof *t->dropped) : NULL;
@@ -131,11 +130,12 @@ static void close_target(target *t) {
     free(t->added);
     free(t->dropped);
     tune_journal_close(&t->journal);
+    tune_journal_unlock(t->path, t->lock);
 }
 
 /* One origin of a parsed file into the journal it belongs to. */
 static bool merge_origin(const char *folder, const tune_journal *from, int index, tune_merge_outcome *o, err *e) {
-    target t = {.journal = {.fd = -1}};
+    target t = {.lock = -1, .journal = {.fd = -1}};
     char key[65];
     if (!key_of(&from->origins[index], key)) {
         for (size_t i = 0; i < from->count; i++)
@@ -151,7 +151,7 @@ static bool merge_origin(const char *folder, const tune_journal *from, int index
     for (size_t i = 0; ok && i < t.journal.count; i++)
         changed = changed || t.dropped[i];
     if (ok && changed) {
-        ok = write_target(folder, &t, e);
+        ok = write_target(&t, e);
         o->journals += ok;
     }
     close_target(&t);

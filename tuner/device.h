@@ -48,10 +48,10 @@ struct tune_device {
     void (*close_runner)(const tune_device *d, tune_runner *runner);
     /* Where times come from a model and not from a clock: microseconds of one iteration of a runner; NULL: measure. */
     bool (*model)(const tune_device *d, tune_runner *runner, double *us, err *e);
-    /* The device's own limits, to be measured beside the kernels (limits.h); of arithmetic, for products of `dtype`.
-     * NULL: it has none to measure. */
-    bool (*open_limit)(const tune_device *d, tune_limit_kind kind, int dtype, size_t bytes, int threads,
-                       tune_limit **limit, err *e);
+    /* The device's own limits, to be measured beside the kernels (limits.h); of arithmetic, for products of `dtype` by
+     * kernels for `arch`, which run here. NULL: it has none to measure. */
+    bool (*open_limit)(const tune_device *d, tune_limit_kind kind, const tune_arch *arch, int dtype, size_t bytes,
+                       int threads, tune_limit **limit, err *e);
     void (*close_limit)(const tune_device *d, tune_limit *limit);
     void (*close)(tune_device *d);
 };

@@ -43,10 +43,11 @@ static bool verify(const tune_device *d, const tune_candidate *candidate, const 
 }
 
 #ifdef NHAC_LLVM
-static bool open_limit(const tune_device *d, tune_limit_kind kind, int dtype, size_t bytes, int threads,
-                       tune_limit **limit, err *e) {
-    (void)dtype; /* vectors multiply fp32 */
-    return tune_limit_open(kind, d->arch.isa, bytes, threads, limit, e);
+static bool open_limit(const tune_device *d, tune_limit_kind kind, const tune_arch *arch, int dtype, size_t bytes,
+                       int threads, tune_limit **limit, err *e) {
+    (void)d;
+    (void)dtype; /* vectors multiply fp32, tiles bf16 */
+    return tune_limit_open(kind, arch->isa, bytes, threads, limit, e);
 }
 
 static void close_limit(const tune_device *d, tune_limit *limit) {

@@ -88,9 +88,12 @@ bool device_cuda_verify(const tune_device *d, const tune_candidate *candidate, c
     return ok;
 }
 
-static bool open_limit(const tune_device *d, tune_limit_kind kind, int dtype, size_t bytes, int threads,
-                       tune_limit **limit, err *e) {
+static bool open_limit(const tune_device *d, tune_limit_kind kind, const tune_arch *arch, int dtype, size_t bytes,
+                       int threads, tune_limit **limit, err *e) {
     (void)threads;
+    (void)arch; /* the device is what it is */
+    if (kind > TUNE_LIMIT_UPDATE)
+        return err_set(e, ERR_MISSING, "limits", "there is no such limit of a GPU");
     return tune_limit_open_cuda(&d->place, kind, dtype, bytes, limit, e);
 }
 

@@ -46,10 +46,10 @@ static void print_group(const report_group *g, const char *tile, FILE *out) {
     fprintf(out, "\n  winner: %s\n", g->winner ? g->winner->tile : "the untuned default");
     report_why_won(g, why, sizeof why);
     fprintf(out, "  %s\n", why);
+    report_units(g, why, sizeof why);
     if (g->limit[0] > 0)
-        fprintf(out,
-                "  limits measured beside it: %.1f Gflop/s of multiply-adds, reading %.1f GB/s, updating %.1f GB/s\n",
-                g->limit[0], g->limit[1], g->limit[2]);
+        fprintf(out, "  limits measured beside it: %.1f Gflop/s of %s, reading %.1f GB/s, updating %.1f GB/s\n",
+                g->limit[0], why, g->limit[1], g->limit[2]);
     for (int i = 0; i < g->count; i++) {
         const report_candidate *c = &g->candidates[i];
         bool mine = strcmp(c->tile, tile) == 0;

@@ -139,10 +139,10 @@ static tune_measure_options options_of(const tune_search *s, const struct stage 
                                   .enough = stage->stage == TUNE_FINAL ? resolved : heated};
 }
 
-bool tune_final_heat(tune_search *s, int bucket, const gen_shape *shape, tune_workload *w, tune_candidate *const *group,
-                     int count, double deadline, err *e) {
+bool tune_final_heat(tune_search *s, int bucket, const gen_shape *shape, const tune_reopener *reopener,
+                     tune_candidate *const *group, int count, double deadline, err *e) {
     tune_measure_options o = options_of(s, &stages[0], deadline);
-    return tune_search_time(s, bucket, shape, TUNE_HEAT, w, group, count, &o, e);
+    return tune_search_time_each(s, bucket, shape, TUNE_HEAT, reopener, group, count, &o, e);
 }
 
 /* Loads and verifies again those of the stage that have no time in it; *count of them. */
@@ -164,35 +164,60 @@ static bool assemble(tune_search *s, int bucket, const struct stage *stage, doub
     return ok;
 }
 
+/* The shape that is timed, and its tensors. */
+typedef struct final {
+    tune_search *s;
+    int bucket;
+    gen_shape shape;
+    tune_workload *w;
+    uint64_t generation; /* of the place that it lies in */
+} final;
+
+static bool reopen_shape(void *context, err *e) {
+    final *f = context;
+    f->s->device->close_workload(f->s->device, f->w);
+    f->generation = f->s->device->place.generation;
+    return open_shape(f->s, f->bucket, &f->shape, &f->w, e);
+}
+
 bool tune_final(tune_search *s, int bucket, double deadline, err *e) {
     if (s->device->model)
         return true; /* a model says the same a second time */
     bool ok = true;
-    tune_workload *w = NULL;
-    gen_shape shape = s->buckets[bucket].shape;
-    for (size_t k = 0; ok && k < sizeof stages / sizeof *stages; k++) {
+    final f = {.s = s, .bucket = bucket, .shape = s->buckets[bucket].shape};
+    for (size_t k = 0; ok && k < sizeof stages / sizeof *stages;) {
         tune_candidate *group[TUNE_GROUP_MAX];
         int count = 0;
-        ok = assemble(s, bucket, &stages[k], deadline, group, &count, e);
-        if (ok && count > 0 && !w) { /* one call to settle the iterations and the least rounds, of everyone, must fit */
+        if (stages[k].stage == TUNE_FINAL && f.w && f.generation == s->device->place.generation &&
+            tune_search_now(s) + 2 < deadline) /* between the rounds of kernels */
+            ok = tune_search_limits(s, bucket, f.w, e);
+        ok = ok && assemble(s, bucket, &stages[k], deadline, group, &count, e);
+        if (ok && count > 0 && !f.w) { /* one call to settle the iterations and the least rounds, of everyone, must fit */
             int calls = (stages[k].rounds_least + 1) * (count + 1) + (stages[1].rounds_least + 1) * 4;
-            shape = tune_search_fitting(s, bucket, calls, deadline - tune_search_now(s));
-            ok = open_shape(s, bucket, &shape, &w, e);
+            f.shape = tune_search_fitting(s, bucket, calls, deadline - tune_search_now(s));
+            ok = reopen_shape(&f, e);
+        } else if (ok && f.w && f.generation != s->device->place.generation) {
+            ok = reopen_shape(&f, e); /* a fault while the group was verified */
         }
-        if (ok && count > 0 && w) {
+        if (ok && count > 0 && f.w) {
             tune_progress_update(s->progress, "%s: the best %d again, batch %lld x %lld tokens", gen_op_name(s->op),
-                                 count, (long long)shape.batch, (long long)shape.tokens);
+                                 count, (long long)f.shape.batch, (long long)f.shape.tokens);
             double begin = tune_search_now(s);
             tune_measure_options o = options_of(s, &stages[k], deadline);
-            ok = tune_search_time(s, bucket, &shape, stages[k].stage, w, group, count, &o, e);
+            const tune_reopener reopener = {reopen_shape, &f, &f.w};
+            ok = tune_search_time_each(s, bucket, &f.shape, stages[k].stage, &reopener, group, count, &o, e);
             s->timing += tune_search_now(s) - begin;
         }
-        for (int i = 0; i < count; i++)
+        bool faulted = count > 0;
+        for (int i = 0; i < count; i++) {
+            faulted = faulted && group[i]->status == TUNE_FAILED;
             s->device->release(s->device, group[i]);
+        }
+        k += !(faulted && tune_search_now(s) < deadline); /* all of them faulted: the next best have their turn */
     }
-    if (ok && w && tune_search_now(s) + 2 < deadline)
-        ok = tune_search_limits(s, bucket, w, e);
-    s->device->close_workload(s->device, w);
+    if (ok && f.w && f.generation == s->device->place.generation && tune_search_now(s) + 2 < deadline)
+        ok = tune_search_limits(s, bucket, f.w, e);
+    s->device->close_workload(s->device, f.w);
     return ok;
 }
 

@@ -4,7 +4,7 @@
 #define TUNER_FINAL_H
 
 #include "tuner/prepare.h"
-#include "tuner/search.h"
+#include "tuner/search_faults.h"
 
 /* Seconds a call of the shape may take where everyone is measured on it. */
 #define TUNE_FINAL_CALL 0.25
@@ -16,7 +16,7 @@ bool tune_final(tune_search *search, int bucket, double deadline, err *e);
  * memory *workload is NULL: first impressions have to do. */
 bool tune_final_open(tune_search *search, int bucket, double call, gen_shape *shape, tune_workload **workload, err *e);
 /* The first stage for a group that is loaded, on that workload. */
-bool tune_final_heat(tune_search *search, int bucket, const gen_shape *shape, tune_workload *workload,
+bool tune_final_heat(tune_search *search, int bucket, const gen_shape *shape, const tune_reopener *reopener,
                      tune_candidate *const *group, int count, double deadline, err *e);
 
 #endif

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -147,6 +148,57 @@ static bool read_system(tune_journal *j, const char *key, err *e) {
     return ok;
 }
 
+/* Takes the lock; false: another has it. A file system that knows none locks nothing: as if it had been taken. */
+static bool take_lock(int fd, int how) {
+    int result;
+    do
+        result = flock(fd, how);
+    while (result != 0 && errno == EINTR);
+    return result == 0 || errno != EWOULDBLOCK;
+}
+
+static bool is_at(int fd, const char *path) {
+    struct stat a, b;
+    return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* Opens and locks what stands at the path when the lock has been taken: whoever held it may have put another file there. */
+static int open_locked(const char *path, int flags, int how) {
+    enum { TRIES = 100 };
+    for (int i = 0; i < TRIES; i++) {
+        int fd = open(path, flags | O_CREAT | O_CLOEXEC, 0644);
+        if (fd < 0)
+            return -1;
+        if (!take_lock(fd, how)) {
+            close(fd);
+            break;
+        }
+        if (is_at(fd, path))
+            return fd;
+        close(fd);
+    }
+    errno = EWOULDBLOCK;
+    return -1;
+}
+
+bool tune_journal_lock(const char *path, int *fd, err *e) {
+    *fd = open_locked(path, O_RDONLY, LOCK_EX | LOCK_NB);
+    if (*fd >= 0)
+        return true;
+    if (errno == EWOULDBLOCK)
+        return err_at(e, ERR_SYSTEM, "journal", path, 0, 0, "a run of tune is writing it; try again when it has ended");
+    return err_at(e, ERR_SYSTEM, "journal", path, 0, 0, "cannot open: %s", strerror(errno));
+}
+
+void tune_journal_unlock(const char *path, int fd) {
+    struct stat s;
+    if (fd < 0)
+        return;
+    if (fstat(fd, &s) == 0 && s.st_size == 0 && is_at(fd, path))
+        unlink(path); /* made for the lock alone */
+    close(fd);
+}
+
 bool tune_journal_open(const char *folder, const char *key, tune_journal *journal, err *e) {
     memset(journal, 0, sizeof *journal);
     journal->fd = -1;
@@ -159,7 +211,7 @@ bool tune_journal_open(const char *folder, const char *key, tune_journal *journa
     if (!base_mkdirs(journal->path, "journal", e))
         return false;
     snprintf(journal->path + length, sizeof journal->path - (size_t)length, "/%s.jsonl", key);
-    journal->fd = open(journal->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    journal->fd = open_locked(journal->path, O_RDWR | O_APPEND, LOCK_SH);
     if (journal->fd < 0) {
         err_at(e, ERR_SYSTEM, "journal", journal->path, 0, 0, "cannot open: %s", strerror(errno));
         goto failed;

@@ -153,8 +153,8 @@ static void group_section(base_buf *out, const report_group *g) {
     char why[1024];
     report_why_won(g, why, sizeof why);
     base_buf_printf(out, "<h3>%s, batch %lld x %lld tokens%s", gen_op_name(g->op), (long long)g->shape.batch,
-                    (long long)g->shape.tokens, g->origin ? ", " : "");
-    report_escape(out, g->origin ? g->origin->arch : "");
+                    (long long)g->shape.tokens, g->isa[0] ? ", " : "");
+    report_escape(out, g->isa);
     base_buf_text(out, "</h3>\n<p class=\"why\"><b>");
     report_escape(out, g->winner ? g->winner->tile : "the untuned default");
     base_buf_text(out, "</b><br>");
@@ -183,20 +183,23 @@ static void roofline_section(base_buf *out, const gen_problem *problem, const re
     base_buf_text(out,
                   "<h2>Against the machine's limits</h2>\n<p>Flops and bytes are those the definition needs; the "
                   "limits were measured "
-                  "in the same run, with a working set of the same size. Kernels on matrix units may pass the roof of "
-                  "fp32 multiply-adds.</p>\n");
+                  "in the same run: products on the units that the kernels use, reading and updating with a working set of "
+                  "the same size.</p>\n");
     report_plot_roofline(out, problem, d->groups, d->count);
     base_buf_text(out, "<table>\n<tr><th>op</th><th class=\"n\">batch</th><th class=\"n\">tokens</th><th "
-                       "class=\"n\">multiply-adds, Gflop/s</th>"
+                       "class=\"n\">products, Gflop/s</th><th>measured as</th>"
                        "<th class=\"n\">reading, GB/s</th><th class=\"n\">updating, GB/s</th></tr>\n");
     for (int i = 0; i < d->count; i++) {
         const report_group *g = &d->groups[i];
-        if (g->limit[0] > 0)
-            base_buf_printf(out,
-                            "<tr><td>%s</td><td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%.1f</td>"
-                            "<td class=\"n\">%.1f</td><td class=\"n\">%.1f</td></tr>\n",
-                            gen_op_name(g->op), (long long)g->shape.batch, (long long)g->shape.tokens, g->limit[0],
-                            g->limit[1], g->limit[2]);
+        char units[64];
+        if (g->limit[0] <= 0)
+            continue;
+        report_units(g, units, sizeof units);
+        base_buf_printf(out,
+                        "<tr><td>%s</td><td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%.1f</td><td>",
+                        gen_op_name(g->op), (long long)g->shape.batch, (long long)g->shape.tokens, g->limit[0]);
+        report_escape(out, units);
+        base_buf_printf(out, "</td><td class=\"n\">%.1f</td><td class=\"n\">%.1f</td></tr>\n", g->limit[1], g->limit[2]);
     }
     base_buf_text(out, "</table>\n");
 }

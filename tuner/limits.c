@@ -1,133 +1,24 @@
-/* limits.c: see limits.h. Three small loops as LLVM IR in the vector length of the ISA, linked as the kernels are.
- * They have the signature void (float *data, int64_t steps, float *constants): constants[0] = multiplier, [1] = addend.
- */
-#include "tuner/pages.h"
+/* limits.c: see limits.h. Runs the loops of limits_code.c on threads, each on its own part of the data. */
 #include "tuner/limits.h"
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "jit/jit.h"
+#include "tuner/limits_code.h"
+#include "tuner/pages.h"
 
-enum { STREAMS = 8, FMA_STEPS = 4096, CONSTANTS = 64 };
-
-typedef void (*limit_fn)(float *data, int64_t steps, float *constants);
+enum { FMA_STEPS = 4096, CONSTANTS = 64 };
 
 typedef struct limit {
     tune_limit head;
     tune_limit_kind kind;
     int threads;
     int64_t steps; /* loop steps of one thread in one iteration */
-    int64_t part;  /* floats of one thread's part */
-    float *data;   /* threads * part floats, 64-byte aligned; FMA: where the sums go */
+    int64_t part;  /* floats of one thread's part, a multiple of 16 */
+    float *data;   /* threads * part floats, 64-byte aligned */
     jit_code *code;
     limit_fn fn;
 } limit;
-
-typedef struct builder {
-    LLVMContextRef context;
-    LLVMModuleRef module;
-    LLVMBuilderRef b;
-    LLVMTypeRef f32, i64, pointer, vector;
-    const gen_isa *isa;
-} builder;
-
-/* Sums that are independent of each other, to hide the latency of the additions: as many as registers allow beside two
- * constants and a product. */
-static int accumulators(const gen_isa *isa) {
-    return isa->registers >= 32 ? 24 : 12;
-}
-
-static LLVMValueRef splat(builder *g, LLVMValueRef constants, unsigned index) {
-    LLVMValueRef at = LLVMConstInt(g->i64, index, 0), zero = LLVMConstInt(LLVMInt32TypeInContext(g->context), 0, 0);
-    LLVMValueRef x = LLVMBuildLoad2(g->b, g->f32, LLVMBuildGEP2(g->b, g->f32, constants, &at, 1, ""), "");
-    LLVMValueRef one = LLVMBuildInsertElement(g->b, LLVMGetUndef(g->vector), x, zero, "");
-    LLVMTypeRef mask = LLVMVectorType(LLVMInt32TypeInContext(g->context), (unsigned)g->isa->vector);
-    return LLVMBuildShuffleVector(g->b, one, LLVMGetUndef(g->vector), LLVMConstNull(mask), "");
-}
-
-static LLVMValueRef multiply_add(builder *g, LLVMValueRef a, LLVMValueRef x, LLVMValueRef y) {
-    if (!g->isa->fma)
-        return LLVMBuildFAdd(g->b, LLVMBuildFMul(g->b, a, x, ""), y, "");
-    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(g->module, LLVMLookupIntrinsicID("llvm.fma", 8), &g->vector, 1);
-    LLVMTypeRef type = LLVMIntrinsicGetType(g->context, LLVMLookupIntrinsicID("llvm.fma", 8), &g->vector, 1);
-    return LLVMBuildCall2(g->b, type, fn, (LLVMValueRef[]){a, x, y}, 3, "");
-}
-
-/* One step: FMA: a_i = a_i * x + y.  Read: a_i += data[step][i].  Update: data[step][i] = data[step][i] * x (x is 1).
- */
-static void build_loop(builder *g, tune_limit_kind kind, const char *name) {
-    LLVMTypeRef types[] = {g->pointer, g->i64, g->pointer};
-    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(g->context), types, 3, 0);
-    LLVMValueRef fn = LLVMAddFunction(g->module, name, type);
-    LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(g->context, fn, "entry");
-    LLVMBasicBlockRef loop = LLVMAppendBasicBlockInContext(g->context, fn, "loop");
-    LLVMBasicBlockRef end = LLVMAppendBasicBlockInContext(g->context, fn, "end");
-    LLVMValueRef data = LLVMGetParam(fn, 0), steps = LLVMGetParam(fn, 1), constants = LLVMGetParam(fn, 2);
-    LLVMPositionBuilderAtEnd(g->b, entry);
-    LLVMValueRef x = splat(g, constants, 0), y = splat(g, constants, 1), sum[32], next[32];
-    int count = kind == TUNE_LIMIT_FMA ? accumulators(g->isa) : STREAMS;
-    LLVMBuildBr(g->b, loop);
-    LLVMPositionBuilderAtEnd(g->b, loop);
-    LLVMValueRef i = LLVMBuildPhi(g->b, g->i64, "step"), zero = LLVMConstInt(g->i64, 0, 0);
-    for (int k = 0; kind != TUNE_LIMIT_UPDATE && k < count; k++)
-        sum[k] = LLVMBuildPhi(g->b, g->vector, "sum");
-    for (int k = 0; k < count; k++) {
-        LLVMValueRef vectors = LLVMConstInt(g->i64, (unsigned)count, 0), offset = LLVMConstInt(g->i64, (unsigned)k, 0);
-        LLVMValueRef at = LLVMBuildAdd(g->b, LLVMBuildMul(g->b, i, vectors, ""), offset, "");
-        LLVMValueRef place = LLVMBuildGEP2(g->b, g->vector, data, &at, 1, "");
-        if (kind == TUNE_LIMIT_FMA) {
-            next[k] = multiply_add(g, sum[k], x, y);
-        } else if (kind == TUNE_LIMIT_READ) {
-            next[k] = LLVMBuildFAdd(g->b, sum[k], LLVMBuildLoad2(g->b, g->vector, place, ""), "");
-        } else {
-            LLVMBuildStore(g->b, LLVMBuildFMul(g->b, LLVMBuildLoad2(g->b, g->vector, place, ""), x, ""), place);
-        }
-    }
-    LLVMValueRef step = LLVMBuildAdd(g->b, i, LLVMConstInt(g->i64, 1, 0), "");
-    LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntSLT, step, steps, ""), loop, end);
-    LLVMAddIncoming(i, (LLVMValueRef[]){zero, step}, (LLVMBasicBlockRef[]){entry, loop}, 2);
-    for (int k = 0; kind != TUNE_LIMIT_UPDATE && k < count; k++)
-        LLVMAddIncoming(sum[k], (LLVMValueRef[]){y, next[k]}, (LLVMBasicBlockRef[]){entry, loop}, 2);
-    LLVMPositionBuilderAtEnd(g->b, end);
-    if (kind != TUNE_LIMIT_UPDATE) { /* the sums must be of use to someone */
-        LLVMValueRef total = next[0], two = LLVMConstInt(g->i64, 2, 0);
-        for (int k = 1; k < count; k++)
-            total = LLVMBuildFAdd(g->b, total, next[k], "");
-        LLVMValueRef place = LLVMBuildGEP2(g->b, g->f32, constants, &two, 1, "");
-        LLVMSetAlignment(LLVMBuildStore(g->b, total, place), 4);
-    }
-    LLVMBuildRetVoid(g->b);
-}
-
-static bool compile(limit *l, const gen_isa *isa, err *e) {
-    static const char *const names[] = {"nhac_limit_fma", "nhac_limit_read", "nhac_limit_update"};
-    bool ok = false;
-    jit_object object = {0};
-    builder g = {.isa = isa, .context = LLVMContextCreate()};
-    g.module = LLVMModuleCreateWithNameInContext("limits", g.context);
-    g.b = LLVMCreateBuilderInContext(g.context);
-    g.f32 = LLVMFloatTypeInContext(g.context);
-    g.i64 = LLVMInt64TypeInContext(g.context);
-    g.pointer = LLVMPointerTypeInContext(g.context, 0);
-    g.vector = LLVMVectorType(g.f32, (unsigned)isa->vector);
-    LLVMSetTarget(g.module, isa->triple);
-    build_loop(&g, l->kind, names[l->kind]);
-    if (!jit_compile(g.module, isa, &object, e) || !jit_load(object.bytes, object.size, &l->code, e))
-        goto done;
-    void *address = jit_symbol(l->code, names[l->kind], e);
-    if (!address)
-        goto done;
-    memcpy(&l->fn, &address, sizeof address);
-    ok = true;
-done:
-    jit_object_destroy(&object);
-    LLVMDisposeBuilder(g.b);
-    LLVMDisposeModule(g.module);
-    LLVMContextDispose(g.context);
-    return ok;
-}
 
 typedef struct worker {
     const limit *limit;
@@ -167,6 +58,39 @@ static bool run(void *context, int64_t iterations, err *e) {
     return ok;
 }
 
+/* Work of a step of one thread, and how many steps make an iteration. */
+static double step_work(limit *l, const gen_isa *isa, size_t bytes) {
+    int64_t step = (int64_t)LIMIT_STREAMS * isa->vector, floats = (int64_t)(bytes / sizeof(float)) / l->threads;
+    l->part = limit_part(l->kind, isa);
+    l->steps = 1;
+    if (l->kind == TUNE_LIMIT_EXP)
+        return LIMIT_EXP_FLOATS;
+    if (l->kind == TUNE_LIMIT_FMA && isa->amx)
+        return 2.0 * LIMIT_PRODUCT_ROWS * LIMIT_PRODUCT_COLUMNS * LIMIT_PRODUCT_INNER;
+    if (l->kind == TUNE_LIMIT_FMA) {
+        l->steps = FMA_STEPS;
+        return 2.0 * limit_accumulators(isa) * isa->vector;
+    }
+    l->steps = floats > step ? (floats + step - 1) / step : 1;
+    l->part = (l->steps * step + 15) / 16 * 16;
+    return (l->kind == TUNE_LIMIT_UPDATE ? 2.0 : 1.0) * (double)sizeof(float) * (double)step;
+}
+
+/* One step of each part, whose results are then what they should be. */
+static bool check(const limit *l, const gen_isa *isa, err *e) {
+    if (!limit_checked(l->kind, isa))
+        return true;
+    for (int i = 0; i < l->threads; i++)
+        limit_fill(l->kind, l->data + i * l->part);
+    if (!run((void *)(uintptr_t)l, 1, e))
+        return false;
+    for (int i = 0; i < l->threads; i++)
+        if (!limit_right(l->kind, l->data + i * l->part))
+            return err_set(e, ERR_MISMATCH, "limits", "the %s that measure %s compute something else",
+                           l->kind == TUNE_LIMIT_EXP ? "exponentials" : "products", isa->name);
+    return true;
+}
+
 bool tune_limit_open(tune_limit_kind kind, const gen_isa *isa, size_t bytes, int threads, tune_limit **out, err *e) {
     *out = NULL;
     limit *l = calloc(1, sizeof *l);
@@ -174,16 +98,8 @@ bool tune_limit_open(tune_limit_kind kind, const gen_isa *isa, size_t bytes, int
         return err_memory(e, "limits");
     l->kind = kind;
     l->threads = threads < 1 ? 1 : threads;
-    if (kind == TUNE_LIMIT_FMA) {
-        l->steps = FMA_STEPS;
-        l->part = 16;
-        l->head.work = 2.0 * accumulators(isa) * isa->vector * (double)l->steps * l->threads;
-    } else {
-        int64_t step = (int64_t)STREAMS * isa->vector, floats = (int64_t)(bytes / sizeof(float)) / l->threads;
-        l->steps = floats > step ? (floats + step - 1) / step : 1;
-        l->part = (l->steps * step + 15) / 16 * 16;
-        l->head.work = (kind == TUNE_LIMIT_UPDATE ? 2.0 : 1.0) * 4.0 * (double)(l->steps * step) * l->threads;
-    }
+    double work = step_work(l, isa, bytes);
+    l->head.work = work * (double)l->steps * l->threads;
     size_t size = (size_t)l->part * sizeof(float) * (size_t)l->threads;
     l->data = tune_pages(size);
     if (!l->data) {
@@ -192,7 +108,7 @@ bool tune_limit_open(tune_limit_kind kind, const gen_isa *isa, size_t bytes, int
     }
     for (size_t i = 0; i < size / sizeof(float); i++)
         l->data[i] = 1.0f;
-    if (!compile(l, isa, e))
+    if (!limit_compile(kind, isa, &l->code, &l->fn, e) || !check(l, isa, e))
         goto failed;
     l->head.subject = (tune_subject){.run = run, .context = l};
     *out = &l->head;

@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const limit_names[] = {"fma", "read", "update"};
+#include "gen/cpu/isa.h"
+
+static const char *const limit_names[] = {"fma", "read", "update", "tiles"};
 
 /* ---- Gathering ---- */
 
@@ -67,6 +69,8 @@ static bool list_candidates(report_data *d, report_group *g, err *e) {
     }
     qsort(list, count, sizeof *list, by_tile);
     g->candidates = list;
+    if (count) /* avx512.t16...: a kernel for less than the machine has names what it uses */
+        snprintf(g->isa, sizeof g->isa, "%.*s", (int)strcspn(list[0].tile, "."), list[0].tile);
     for (size_t i = 0; i < count; i++)
         if (g->count == 0 || strcmp(list[g->count - 1].tile, list[i].tile) != 0)
             list[g->count++] = list[i];
@@ -83,9 +87,11 @@ static void take(report_data *d, report_group *g, const tune_record *r) {
         return;
     if (r->kind == TUNE_RECORD_DONE)
         g->legal = r->count;
-    for (int k = 0; k < 3 && r->kind == TUNE_RECORD_LIMIT; k++)
-        if (strcmp(r->tile, limit_names[k]) == 0)
-            g->limit[k] = r->value;
+    for (int k = 0; k < 4 && r->kind == TUNE_RECORD_LIMIT; k++)
+        if (strcmp(r->tile, limit_names[k]) == 0 && (k || !g->tiles)) { /* tiles, where there are some, are the limit of products */
+            g->limit[k % 3] = r->value;
+            g->tiles = g->tiles || k == 3;
+        }
     if (!c)
         return;
     if (r->kind == TUNE_RECORD_QUICK && r->samples.count > 0)
@@ -184,6 +190,15 @@ void report_data_free(report_data *d) {
 }
 
 /* ---- Words ---- */
+
+void report_units(const report_group *g, char *out, size_t size) {
+    if (g->tiles)
+        snprintf(out, size, "products on tiles");
+    else if (gen_isa_find(g->isa))
+        snprintf(out, size, "%s multiply-adds", g->isa);
+    else
+        snprintf(out, size, "products");
+}
 
 static const char *stage_words(int kind) {
     return kind == TUNE_RECORD_QUICK ? "first impressions" : kind == TUNE_RECORD_HEAT ? "the heat" : "the final";

@@ -27,7 +27,9 @@ typedef struct report_group {
     int stage;                      /* record kind of the latest stage that anyone reached; 0: none */
     const report_candidate *winner; /* NULL: the untuned default */
     double default_us;              /* median beside the winner, or beside the best */
-    double limit[3];                /* "fma" Gflop/s, "read" and "update" GB/s; 0: not measured */
+    double limit[3];                /* products Gflop/s, "read" and "update" GB/s; 0: not measured */
+    bool tiles;                     /* the products were measured on tiles, not by multiply-adds of vectors */
+    char isa[32];                   /* of the candidates, as their names say; "": there is none */
     int64_t legal;                  /* candidates there are; 0: not known */
 } report_group;
 
@@ -42,6 +44,9 @@ typedef struct report_data {
 bool report_data_open(const char *text, size_t size, const gen_problem *problem, const tune_manifest *manifest,
                       report_data *data, err *e);
 void report_data_free(report_data *data);
+
+/* What limit[0] is of, in words: "avx512 multiply-adds", "products on tiles"; a GPU's: "products". */
+void report_units(const report_group *group, char *out, size_t size);
 
 /* Why the winner won, in one or two sentences; returns the length as snprintf does. */
 int report_why_won(const report_group *group, char *out, size_t size);

@@ -91,10 +91,11 @@ static void mark(report_plot *p, const report_group *g, const tune_work *w, doub
         report_plot_text(p, intensity, rate, 8, 4, "start", label);
 }
 
-/* Whether an earlier group has about the same limit of multiply-adds: one line for both. */
+/* Whether an earlier group has about the same limit of products on the same units: one line for both. */
 static bool same_roof(const report_group *groups, int index) {
     for (int i = 0; i < index; i++)
-        if (groups[i].limit[0] > 0 && fabs(log(groups[i].limit[0] / groups[index].limit[0])) < 0.2)
+        if (groups[i].limit[0] > 0 && groups[i].tiles == groups[index].tiles &&
+            strcmp(groups[i].isa, groups[index].isa) == 0 && fabs(log(groups[i].limit[0] / groups[index].limit[0])) < 0.2)
             return true;
     return false;
 }
@@ -132,7 +133,9 @@ void report_plot_roofline(base_buf *out, const gen_problem *problem, const repor
         report_plot_text(&p, at, slope * at, 12, 8, "start", label);
         if (!same_roof(groups, i)) {
             report_plot_line(&p, ridge, g->limit[0], x.high, g->limit[0], "roof");
-            snprintf(label, sizeof label, "%.0f Gflop/s of fp32 multiply-adds", g->limit[0]);
+            char units[64];
+            report_units(g, units, sizeof units);
+            snprintf(label, sizeof label, "%.0f Gflop/s of %s", g->limit[0], units);
             report_plot_text(&p, x.high, g->limit[0], -4, -6, "end", label);
         }
         if (g->winner)

@@ -199,24 +199,6 @@ static bool impressed(void *context, const tune_samples *samples, int count) {
     return true;
 }
 
-static bool time_group(explorer *x, tune_candidate *const *group, int count, err *e) {
-    tune_search *s = x->s;
-    const tune_measure_options o = {.clock = s->clock,
-                                    .sample_seconds = QUICK_SAMPLE,
-                                    .rounds = QUICK_ROUNDS,
-                                    .rounds_least = QUICK_ROUNDS_LEAST,
-                                    .deadline = s->deadline,
-                                    .enough = impressed,
-                                    .give_up = s->strategy->halving ? QUICK_GIVE_UP : 0};
-    for (int b = 0; b < s->bucket_count; b++) {
-        if (!tune_search_time(s, b, &s->timed[b], TUNE_QUICK, x->quick[b], group, count, &o, e))
-            return false;
-        if (x->heat[b] && !tune_final_heat(s, b, &x->heat_shape[b], x->heat[b], group, count, s->deadline, e))
-            return false;
-    }
-    return true;
-}
-
 static void close_workloads(explorer *x) {
     const tune_search *s = x->s;
     for (int b = 0; b < s->bucket_count; b++) {
@@ -241,6 +223,32 @@ static bool open_workloads(explorer *x, err *e) {
     return true;
 }
 
+/* In the context that took the place of one that a candidate's fault broke, and the workloads with it. */
+static bool reopen_workloads(void *explorer_of, err *e) {
+    explorer *x = explorer_of;
+    close_workloads(x);
+    return open_workloads(x, e);
+}
+
+static bool time_group(explorer *x, tune_candidate *const *group, int count, err *e) {
+    tune_search *s = x->s;
+    const tune_measure_options o = {.clock = s->clock,
+                                    .sample_seconds = QUICK_SAMPLE,
+                                    .rounds = QUICK_ROUNDS,
+                                    .rounds_least = QUICK_ROUNDS_LEAST,
+                                    .deadline = s->deadline,
+                                    .enough = impressed,
+                                    .give_up = s->strategy->halving ? QUICK_GIVE_UP : 0};
+    for (int b = 0; b < s->bucket_count; b++) {
+        const tune_reopener quick = {reopen_workloads, x, &x->quick[b]}, heat = {reopen_workloads, x, &x->heat[b]};
+        if (!tune_search_time_each(s, b, &s->timed[b], TUNE_QUICK, &quick, group, count, &o, e))
+            return false;
+        if (x->heat[b] && !tune_final_heat(s, b, &x->heat_shape[b], &heat, group, count, s->deadline, e))
+            return false;
+    }
+    return true;
+}
+
 static bool explore_group(explorer *x, tune_candidate *const *group, int count, double deadline, err *e) {
     tune_search *s = x->s;
     tune_prepare_options p = {s->device, s->reference, s->jobs, s->clock, deadline};
@@ -254,10 +262,8 @@ static bool explore_group(explorer *x, tune_candidate *const *group, int count, 
     for (int i = 0; ok && i < count; i++)
         if (group[i]->status != TUNE_NEW)
             ok = tune_search_record_status(s, group[i], seconds / count, e);
-    if (ok && x->generation != s->device->place.generation) { /* a candidate's fault took the workloads with it */
-        close_workloads(x);
-        ok = open_workloads(x, e);
-    }
+    if (ok && x->generation != s->device->place.generation)
+        ok = reopen_workloads(x, e);
     ok = ok && time_group(x, group, count, e);
     s->timing += tune_search_now(s) - begin;
     for (int i = 0; ok && i < count; i++) {

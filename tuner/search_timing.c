@@ -232,7 +232,11 @@ gen_shape tune_search_fitting(const tune_search *s, int bucket, int calls, doubl
 
 /* ---- Limits ---- */
 
-static const char *const limit_names[LIMITS] = {"fma", "read", "update"};
+/* "tiles": products on tiles in place of multiply-adds. */
+static const char *limit_name(const tune_search *s, int kind) {
+    static const char *const names[LIMITS] = {"fma", "read", "update"};
+    return kind == TUNE_LIMIT_FMA && s->arch.isa && s->arch.isa->amx ? "tiles" : names[kind];
+}
 
 static bool record_limit(tune_search *s, int bucket, int kind, double value, err *e) {
     tune_record *r = calloc(1, sizeof *r);
@@ -244,7 +248,7 @@ static bool record_limit(tune_search *s, int bucket, int kind, double value, err
                        .tokens = s->buckets[bucket].shape.tokens,
                        .threads = s->threads,
                        .value = value};
-    snprintf(r->tile, sizeof r->tile, "%s", limit_names[kind]);
+    snprintf(r->tile, sizeof r->tile, "%s", limit_name(s, kind));
     bool ok = tune_journal_add(s->journal, r, e);
     free(r);
     return ok;
@@ -259,11 +263,11 @@ bool tune_search_limits(tune_search *s, int bucket, const tune_workload *w, err 
     err small = {0};
     bool ok = true, open = true;
     if (!d->open_limit || d->model ||
-        tune_journal_timed(s->journal, TUNE_RECORD_LIMIT, s->op, limit_names[0], shape->batch, shape->tokens))
+        tune_journal_timed(s->journal, TUNE_RECORD_LIMIT, s->op, limit_name(s, 0), shape->batch, shape->tokens))
         return true;
     size_t set = w->bytes < LIMIT_SET_MAX ? w->bytes : LIMIT_SET_MAX;
     for (int k = 0; k < LIMITS && open; k++) {
-        open = d->open_limit(d, (tune_limit_kind)k, s->problem->nha.dtype, set, s->threads, &limits[k], &small);
+        open = d->open_limit(d, (tune_limit_kind)k, &s->arch, s->problem->nha.dtype, set, s->threads, &limits[k], &small);
         if (open)
             subjects[k] = limits[k]->subject;
     }

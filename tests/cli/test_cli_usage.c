@@ -1,5 +1,6 @@
 /* test_cli_usage.c: wrong command lines, devices and targets that are not there, and what the commands print when all
  * is well. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/json.h"
+#include "gen/cpu/isa.h"
 #include "help_process.h"
 
 static outcome o;
@@ -168,7 +170,9 @@ static void test_library(void **state) {
     assert_int_equal(count_lines(o.out), 2);
     static const char *const numbers[] = {"batch",  "tokens",       "threads",   "us",    "us_min",
                                           "us_max", "tokens_per_s", "flops",     "bytes", "tflops",
-                                          "gbps",   "pct_compute",  "pct_memory"};
+                                          "gbps",   "pct_compute",  "pct_memory",
+                                          "bound_products_us", "bound_exp_us", "bound_memory_us", "bound_us", "pct_bound",
+                                          "limit_gflops", "limit_gexps", "limit_l2_gbps"};
     char *line = strtok(o.out, "\n");
     for (int i = 0; i < 2; i++, line = strtok(NULL, "\n")) {
         json doc;
@@ -183,11 +187,24 @@ static void test_library(void **state) {
                 fail_msg("%s in %s", numbers[k], line);
         double us = json_get_number(doc.root, "us", 0);
         assert_true(json_get_number(doc.root, "us_min", 0) <= us && us <= json_get_number(doc.root, "us_max", 0));
+        double third = json_get_number(doc.root, i ? "bound_memory_us" : "bound_l2_us", -1);
+        double bound = fmax(fmax(json_get_number(doc.root, "bound_products_us", 0), json_get_number(doc.root, "bound_exp_us", 0)), third);
+        assert_true(third > 0 && bound == json_get_number(doc.root, "bound_us", 0));
+        assert_true(fabs(100 * bound / us / json_get_number(doc.root, "pct_bound", 0) - 1) < 1e-6);
+        double compute = 1e5 * json_get_number(doc.root, "tflops", 0) / json_get_number(doc.root, "limit_gflops", 1);
+        assert_true(fabs(compute / json_get_number(doc.root, "pct_compute", 0) - 1) < 1e-6);
+        const char *isa = json_get_text(doc.root, "isa", "");
+        assert_non_null(gen_isa_find(isa)); /* the kernel's, which its name says, too */
+        assert_true(strncmp(strchr(json_get_text(doc.root, "kernel", "."), '.') + 1, isa, strlen(isa)) == 0);
         json_free(&doc);
     }
     nhac(&o, "bench", library, "--op", "decode", "--batch", "1", "--isa", "baseline", NULL);
     expect_done(&o);
-    assert_non_null(strstr(o.out, "decode.baseline"));
+    static const char *const said[] = {"decode.baseline", "bound%", "(products ", ", exponentials ", ", memory ", "GFLOP/s of baseline mul",
+                                       " G exp/s, L2 "};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (!strstr(o.out, said[i]))
+            fail_msg("no \"%s\" in %s", said[i], o.out);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, help_enter, help_leave)

@@ -259,10 +259,47 @@ static void test_system(void **state) {
     assert_true(base_exists(to));
 }
 
+/* Neither merging nor pruning takes a journal from under a run that appends to it; nothing is left behind either. */
+static void test_in_use(void **state) {
+    (void)state;
+    char key[65], path[256];
+    err e = {0};
+    tune_journal j;
+    tune_merge_outcome o;
+    int removed;
+    write_journal(others, "avx2.new", 80, 200, NULL, key);
+    snprintf(path, sizeof path, "%s/journal/%s.jsonl", others, key);
+    const char *const from[] = {path};
+    assert_true(tune_journal_open(folder, key, &j, &e));
+    assert_false(tune_database_merge(folder, from, 1, &o, &e));
+    assert_int_equal(e.code, ERR_SYSTEM);
+    assert_non_null(strstr(e.text, "a run of tune is writing it"));
+    err_clear(&e);
+    tune_record r = timed("avx2.mine", 90, 100);
+    assert_true(tune_journal_add(&j, &r, &e));
+    assert_true(tune_database_prune(folder, 0, &removed, &e));
+    assert_int_equal(removed, 0);
+    assert_true(tune_journal_add(&j, &r, &e));
+    assert_true(base_exists(j.path));
+    tune_journal_close(&j);
+    assert_true(tune_database_merge(folder, from, 1, &o, &e));
+    assert_int_equal(o.added, 1);
+    assert_true(tune_journal_open(folder, key, &j, &e)); /* both are there */
+    assert_non_null(tune_journal_find(&j, TUNE_RECORD_FINAL, NHA_PREFILL, "avx2.mine"));
+    assert_non_null(tune_journal_find(&j, TUNE_RECORD_FINAL, NHA_PREFILL, "avx2.new"));
+    tune_journal_close(&j);
+    int lock;
+    snprintf(path, sizeof path, "%s/journal/nothing", folder);
+    assert_true(tune_journal_lock(path, &lock, &e));
+    assert_true(base_exists(path));
+    tune_journal_unlock(path, lock);
+    assert_false(base_exists(path));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
 
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(test_list), TEST(test_note), TEST(test_merge), TEST(test_merge_damaged),
-                                       TEST(test_system)};
+                                       TEST(test_system),  TEST(test_in_use)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -135,7 +135,7 @@ static void test_hostile(void **state) {
         tune_line_write(&journal, &r, "cpu", "cpu");
         r.kind = TUNE_RECORD_LIMIT;
         r.value = i % 2 ? 1e300 : 1e-300;
-        snprintf(r.tile, sizeof r.tile, "%s", i % 2 ? "read" : "fma");
+        snprintf(r.tile, sizeof r.tile, "%s", i % 2 ? "read" : i ? "tiles" : "fma");
         tune_line_write(&journal, &r, "cpu", "cpu");
     }
     assert_true(base_buf_ok(&journal, "test", &e));
@@ -171,8 +171,40 @@ static void test_words(void **state) {
     assert_non_null(strstr(text, "Nothing was timed"));
 }
 
+/* Whatever order they were measured in: where products run on tiles, those are their limit, and the page says so. */
+static void test_tiles(void **state) {
+    (void)state;
+    static const char *const orders[][4] = {{"fma", "read", "update", NULL}, {"tiles", "read", "update", "fma"}, {"fma", "read", "update", "tiles"}};
+    static const char *const roofs[] = {"235 Gflop/s of amx multiply-adds", "2180 Gflop/s of products on tiles", "2180 Gflop/s of products on tiles"};
+    for (int o = 0; o < 3; o++) {
+        err e = {0};
+        base_buf journal = {0};
+        tune_origin origin = {.name = "x", .device = "cpu", .arch = "machine", .compiler = "c", .nhac = "n", .threads = 1,
+                              .problem = (char *)(uintptr_t) "name: x\nhead_dim: 32\nheads: {query: 2, kv: 1}\nslots: 16\nwindow: 16\n"
+                                                             "dtype: bf16\n"};
+        tune_line_write_origin(&journal, &origin);
+        tune_record r = {.kind = TUNE_RECORD_FINAL, .op = NHA_PREFILL, .batch = 1, .tokens = 64, .timed_batch = 1, .timed_tokens = 64,
+                         .tile = "amx.t32.p3.e4", .samples = {.us = {9, 9}, .count = 2}, .base = {.us = {10, 10}, .count = 2}};
+        tune_line_write(&journal, &r, "cpu", "cpu");
+        for (int k = 0; k < 4 && orders[o][k]; k++) {
+            const char *name = orders[o][k];
+            r = (tune_record){.kind = TUNE_RECORD_LIMIT, .op = NHA_PREFILL, .batch = 1, .tokens = 64, .threads = 1};
+            r.value = !strcmp(name, "tiles") ? 2180 : !strcmp(name, "fma") ? 235 : 20;
+            snprintf(r.tile, sizeof r.tile, "%s", name);
+            tune_line_write(&journal, &r, "cpu", "cpu");
+        }
+        assert_true(base_buf_ok(&journal, "test", &e));
+        char *page = write_page(journal.data, journal.size, "amx.t32.p3.e4");
+        if (!strstr(page, roofs[o]))
+            fail_msg("no \"%s\" in case %d", roofs[o], o);
+        assert_non_null(strstr(page, "batch 1 x 64 tokens, amx</h3>")); /* the kernels' ISA, not the machine's */
+        free(page);
+        base_buf_free(&journal);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_page), cmocka_unit_test(test_hostile),
-                                       cmocka_unit_test(test_words)};
+                                       cmocka_unit_test(test_words), cmocka_unit_test(test_tiles)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

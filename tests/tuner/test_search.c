@@ -21,13 +21,20 @@ typedef struct machine {
     double (*cost)(const gen_tile *tile); /* seconds of a call */
     bool (*wrong)(const gen_tile *tile);
     int prepared, verified, samples, wrong_timed;
+    bool (*faults)(const gen_tile *tile); /* when it is timed; NULL: none does */
+    int fault_threads;                    /* 0: with any number of threads, thus in each stage */
+    bool broken;                          /* until recover() */
+    int faulted, stale_runs;              /* runs on a workload of an earlier generation */
 } machine;
 static machine m;
 
 typedef struct made_up_runner {
     tune_runner head;
     gen_tile tile;
+    int threads;
+    int64_t generation; /* of its workload */
 } made_up_runner;
+static int64_t generation_now(void);
 
 static double machine_now(void *context) {
     (void)context;
@@ -56,8 +63,13 @@ static bool verify(const tune_device *d, const tune_candidate *c, const tune_ref
 }
 
 static bool run(void *context, int64_t iterations, err *e) {
-    (void)e;
     const made_up_runner *r = context;
+    m.stale_runs += r->generation != generation_now();
+    m.broken = m.broken || (m.faults && m.faults(&r->tile) && (!m.fault_threads || m.fault_threads == r->threads));
+    if (m.broken) {
+        m.faulted++;
+        return err_set(e, ERR_DEVICE, "run", "made up to fault");
+    }
     m.samples++;
     m.wrong_timed += m.wrong(&r->tile);
     m.time += (double)iterations * m.cost(&r->tile);
@@ -68,6 +80,8 @@ static bool open_workload(const tune_device *d, const gen_problem *problem, cons
                           const nha_library *library, size_t cold, tune_workload **out, err *e) {
     (void)d, (void)problem, (void)shape, (void)library, (void)cold, (void)e;
     *out = calloc(1, sizeof **out);
+    if (*out)
+        (*out)->tasks = generation_now(); /* nobody else here asks for tasks */
     return *out != NULL;
 }
 
@@ -78,11 +92,13 @@ static void close_workload(const tune_device *d, tune_workload *w) {
 
 static bool open_runner(const tune_device *d, tune_workload *w, const nha_library *library, const char *kernel,
                         const char *isa, int threads, tune_runner **out, err *e) {
-    (void)d, (void)w, (void)kernel, (void)isa, (void)threads, (void)e;
+    (void)d, (void)kernel, (void)isa, (void)e;
     made_up_runner *r = calloc(1, sizeof *r);
     if (!r)
         return false;
     r->tile = ((const tune_candidate *)(const void *)library->kernels)->tile.cpu;
+    r->threads = threads;
+    r->generation = w->tasks;
     r->head.subject = (tune_subject){.run = run, .context = r};
     *out = &r->head;
     return true;
@@ -93,7 +109,15 @@ static void close_runner(const tune_device *d, tune_runner *r) {
     free(r);
 }
 
-static const tune_device made_up = {.name = "made up",
+static bool recover(tune_place *place, err *e) {
+    (void)e;
+    place->generation += m.broken;
+    m.broken = false;
+    return true;
+}
+
+static tune_device made_up = {.place = {.recover = recover},
+                              .name = "made up",
                                     .verified_by = "cpu",
                                     .timed_by = "cpu",
                                     .prepare = prepare,
@@ -103,6 +127,10 @@ static const tune_device made_up = {.name = "made up",
                                     .close_workload = close_workload,
                                     .open_runner = open_runner,
                                     .close_runner = close_runner};
+
+static int64_t generation_now(void) {
+    return (int64_t)made_up.place.generation;
+}
 
 /* ---- */
 
@@ -353,6 +381,52 @@ static void test_noise(void **state) {
     tune_search_close(&s);
 }
 
+static bool two_rows_fault(const gen_tile *t) {
+    return t->knob[GEN_STATE_ROWS] == 2;
+}
+
+/* In first impressions, or in the stages after them alone: who faults is failed, with its reason in the journal; the rest is timed
+ * in the new context, and one of them wins. */
+static void test_faults(void **state) {
+    (void)state;
+    static const int threads[] = {0, 2};
+    for (int k = 0; k < 2; k++) {
+        err e = {0};
+        tune_search s;
+        char key[16];
+        snprintf(key, sizeof key, "faults%d", k);
+        tune_journal_close(&journal);
+        assert_true(tune_journal_open(folder, key, &journal, &e));
+        memset(&m, 0, sizeof m);
+        m.cost = bowl;
+        m.wrong = right;
+        m.faults = k ? four_rows_are_wrong : two_rows_fault; /* the fastest, which alone come to the later stages */
+        m.fault_threads = threads[k];
+        open_search(&s, "model", 2000);
+        if (!tune_search_run(&s, &e))
+            fail_msg("%s", e.text);
+        if (!m.faulted || m.stale_runs || m.broken)
+            fail_msg("case %d: %d faults, %d stale, broken %d", k, m.faulted, m.stale_runs, m.broken);
+        int failed = 0;
+        for (int i = 0; i < s.space.count; i++) {
+            const tune_candidate *c = &s.space.candidates[i];
+            if (c->status != TUNE_FAILED)
+                continue;
+            const tune_record *r = tune_journal_find(&journal, TUNE_RECORD_FAILED, NHA_DECODE, c->string);
+            failed++;
+            assert_true(m.faults(&c->tile.cpu));
+            assert_non_null(r);
+            assert_non_null(strstr(r->why, "while it was timed: made up to fault"));
+        }
+        assert_true(failed > 0);
+        for (int b = 0; b < s.bucket_count; b++) {
+            int winner = tune_search_choose(&s, b);
+            assert_true(winner > 0 && !m.faults(&s.space.candidates[winner].tile.cpu));
+        }
+        tune_search_close(&s);
+    }
+}
+
 static bool all_wrong(const gen_tile *t) {
     (void)t;
     return true;
@@ -384,6 +458,6 @@ static void test_wrong_default(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_best_wins),     TEST(test_nothing_is_repeated), TEST(test_time_is_kept), TEST(test_default_wins_ties),
-        TEST(test_wrong_default), TEST(test_implausible),         TEST(test_noise)};
+        TEST(test_wrong_default), TEST(test_implausible),         TEST(test_noise), TEST(test_faults)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
