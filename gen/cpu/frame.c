@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "gen/cpu/prefill.h"
 #include "gen/cpu/tile.h"
 
 static int round_up(int n, int to) {
@@ -55,13 +56,13 @@ static void amx_layout(kernel *k, int64_t *at) {
         k->right_keys = take_right(at, Kt, C, mapped);
         k->right_values = take_right(at, C, k->vp, values);
         k->right_weights = take_right(at, C, k->mp, WEIGHT_PARTS);
-        k->decay_chunk = take(at, C, k->mp);
+        k->decay_chunk = k->chunk < C ? take(at, C, k->mp) : k->decay;
         k->earlier = take(at, k->chunk_rows, k->mp);
         k->left_within = take_left(at, k->chunk_rows, C, WEIGHT_PARTS);
-        k->left_earlier = take_left(at, k->chunk_rows, Mt, READ_PARTS);
+        k->left_earlier = k->chunk < C ? take_left(at, k->chunk_rows, Mt, READ_PARTS) : k->left_read;
         k->right_pairs_t = take_right(at, Mt, C, WEIGHT_PARTS);
-        k->tile_out = take(at, AMX_BLOCK, AMX_BLOCK);
     }
+    k->tile_out = take(at, AMX_BLOCK, AMX_BLOCK);
     int64_t panel = 0;
     k->panel_keys = take_right(&panel, Kt, C, rotated);
     k->panel_values = take_right(&panel, C, k->vp, values);
@@ -107,7 +108,10 @@ static void prefill_layout(kernel *k, int64_t *at) {
         pending_layout(k, at);
     }
     k->scores = take(at, rows, k->mp + k->key_panels * C);
-    k->out = take(at, rows, k->vp);
+    if (k->direct_out)
+        k->out_rows = take(at, 1, 2 * rows);
+    else
+        k->out = take(at, rows, k->vp);
     k->row_max = take(at, 1, round_up(rows, 16));
     k->row_sum = take(at, 1, round_up(rows, 16));
     k->row_fix = take(at, 1, round_up(rows, 16));
@@ -116,6 +120,8 @@ static void prefill_layout(kernel *k, int64_t *at) {
         k->sine = take(at, C, k->hp);
     }
     k->panel_list = take(at, 1, 2 * k->key_panels);
+    if (k->tiles_listed)
+        k->tile_list = take(at, k->chunk / AMX_TILE, (int)window_list_floats(k->key_panels * C / AMX_TILE));
     if (k->amx)
         amx_layout(k, at);
     else
@@ -166,7 +172,7 @@ void kernel_layout(kernel *k, const gen_problem *problem, nha_op op, const gen_i
     k->block = op == NHA_PREFILL ? tile->knob[GEN_BLOCK_TOKENS] : 1;
     k->amx = op == NHA_PREFILL && gen_cpu_on_amx(problem, isa);
     k->rows = k->block * k->G;
-    k->chunk = k->amx ? AMX_TILE : k->block;
+    k->chunk = !k->amx ? k->block : AMX_INNER * k->G <= AMX_CHUNK_ROWS ? AMX_INNER : AMX_TILE;
     k->chunk_rows = k->chunk * k->G;
     k->bv = k->block / isa->vector;
     k->mp = (int)NHA_CPU_PADDED(k->M);
@@ -182,6 +188,8 @@ void kernel_layout(kernel *k, const gen_problem *problem, nha_op op, const gen_i
     int64_t panels = k->W ? (k->W - 1 + k->block - 1) / k->block + 1 : 0;
     k->key_panels = tile->knob[GEN_KEY_PANELS] < panels ? tile->knob[GEN_KEY_PANELS] : (int)panels;
     k->online = k->key_panels < panels;
+    k->direct_out = k->amx && !k->online;
+    k->tiles_listed = k->amx && k->W > 0 && k->G % 4 == 0;
 
     int64_t at = FRAME_BYTES;
     if (k->M && op == NHA_PREFILL) {

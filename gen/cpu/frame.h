@@ -19,6 +19,7 @@
     X(RING, "ring_tokens, at least 1")                                                                                 \
     X(Q, "") X(K, "") X(V, "") X(GATE, "") X(S, "") X(RQ, "") X(RK, "") X(O, "") X(LSE, "")                            \
     X(RING_K, "rings of this head") X(RING_V, "") X(RING_GATE, "") X(RING_S, "") X(RING_RK, "")                        \
+    X(BLOCK, "first local token of the block under way")                                                               \
     X(PANELS, "panels in the ring of scratch") X(FIRST_PANEL, "oldest panel that holds a token")                       \
     X(PENDING, "pending tokens of this head in the cache row") X(PENDING_COUNT, "how many")
 
@@ -49,7 +50,7 @@ typedef struct kernel {
     int mp, vp;           /* padded slots and values: row strides of the memory */
     int mv, vv;           /* vectors that hold M slots, V values */
     int block;            /* BLOCK_TOKENS */
-    int chunk, chunk_rows; /* tokens of a block under way at a time, and their rows: all of them, on AMX 16 */
+    int chunk, chunk_rows; /* tokens of a block under way at a time, and their rows: all of them, on AMX 32 or 16 */
     int bv;               /* vectors of a block of tokens */
     int hp;               /* K/2 rounded up to vectors */
     int stage_ld;         /* row stride of staged keys and queries, with slack for whole vectors */
@@ -68,12 +69,16 @@ typedef struct kernel {
     buffer within;                /* [chunk_rows][block]: q.k of the block, then p.weights */
     buffer scores;                /* [chunk_rows][mp + KEY_PANELS*block]: scores, then probabilities */
     buffer slots_p;               /* [chunk_rows][mp]: p * decay */
-    buffer out;                   /* [chunk_rows][vp] unnormalised */
+    buffer out;                   /* [chunk_rows][vp] unnormalised; none where direct_out */
     buffer row_max, row_sum, row_fix; /* [chunk_rows] */
     buffer cosine, sine;          /* [block][hp] */
     buffer panel_list;            /* [key_panels] addresses of the panels of this softmax step, newest first */
     int key_panels;               /* panels under one softmax step */
     bool online;                  /* more panels than that may exist */
+    bool direct_out;              /* AMX, not online: sums go from tiles to o */
+    bool tiles_listed;            /* AMX, and the rows of 16 tokens fill columns of four tiles */
+    buffer tile_list;             /* [chunk / 16] lists of prefill_tiles.c, if tiles_listed */
+    buffer out_rows;              /* [chunk_rows] addresses in o, if direct_out */
     int64_t panel_floats;         /* keys [K][block] then values [block][vp]; on AMX panel_keys, then panel_values */
     /* AMX: operands in bf16 instead of qs, qw, absorb_*, slots_p and what within and scores become. Kt, Mt: multiples of 32 */
     bool amx;
@@ -84,7 +89,7 @@ typedef struct kernel {
     amx_right right_hk, right_hv; /* copies of the memory: [Kt][mp], [Mt][vp] */
     amx_right right_keys, right_values, right_weights; /* of absorbed tokens: [Kt][block], [block][vp], [block][mp] */
     amx_right panel_keys, panel_values; /* `at` from the start of a panel */
-    buffer decay_chunk;           /* [block][mp]: product of e from the chunk's first token on */
+    buffer decay_chunk;           /* [block][mp]: product of e from the chunk's first token on: decay, if the chunk is the block */
     buffer earlier;               /* [chunk_rows][mp]: scores of the block's tokens before the chunk */
     amx_left left_within, left_earlier; /* [chunk_rows][block]: q.k; [chunk_rows][Mt]: p * decay_chunk */
     amx_right right_pairs_t;      /* [Mt][block] */
