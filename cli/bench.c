@@ -75,7 +75,7 @@ static void print_row(const tune_bench_row *r, bool first) {
         printf(", L2 %.2f us", r->bound.l2_us);
     else
         printf(", memory %.2f us", r->bound.memory_us);
-    printf(")\n    limits in the same run: %.1f GFLOP/s of %s %s", r->limit_gflops, r->isa, r->units);
+    printf(")\n    limits: %.1f GFLOP/s of %s %s", r->limit_gflops, r->isa, r->units);
     if (r->limit_gexps > 0)
         printf(", %.2f G exp/s, L2 %.1f GB/s", r->limit_gexps, r->limit_l2_gbps);
     printf("; %.1f GB/s read, %.1f updated in place\n", r->limit_read_gbps, r->limit_update_gbps);
