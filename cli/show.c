@@ -42,7 +42,7 @@ static void print_resources(const tune_manifest_kernel *k) {
     }
     printf("    isa                    %s\n", k->isa);
     printf("    spills and reloads     %lld, in loops %lld\n", (long long)k->spills, (long long)k->loop_spills);
-    printf("    tokens a block         %lld\n", (long long)k->block_tokens);
+    printf("    %s %lld\n", k->op[0] == 'p' ? "tokens a block        " : "steps to an update    ", (long long)k->block_tokens);
     printf("    scratch a thread       %lld bytes + %lld for each %s\n", (long long)k->scratch_bytes,
            (long long)k->scratch_panel_bytes, k->op[0] == 'p' ? "panel of the window" : "token of the window");
     printf("    delta cost             %.3f of a block's time\n", k->delta_cost);

@@ -1,5 +1,5 @@
 /* cache.c: pools of caches: their layout, and reset, copy, position, export and import of rows.
- * A row (nha_library.h, nha_cuda.h): positions, memory of each kv head, rings. */
+ * A row (nha_library.h, nha_cuda.h): positions, memory of each kv head, rings, pending tokens. */
 #include <string.h>
 
 #include "runtime/internal.h"
@@ -16,12 +16,24 @@ static int64_t memory_floats(const nha_problem *p, int32_t kind) {
                             : NHA_CPU_MEMORY_FLOATS(p->head_dim_qk, p->head_dim_v, p->slots);
 }
 
+/* Positions, and on the CPU the number of pending tokens of each head. */
+static int64_t header_bytes(const nha_problem *p, int32_t kind) {
+    int64_t positions = nhr_row_positions(p, kind) * (int64_t)sizeof(int64_t);
+    return kind == NHA_CUDA ? positions : positions + nhr_ceil_div(p->heads_kv, 8) * 8;
+}
+
+/* Floats of one head's pending tokens. */
+static int64_t pending_floats(const nha_problem *p, int32_t kind) {
+    int64_t token = NHA_CPU_PENDING_FLOATS(p->head_dim_qk, p->head_dim_v, p->slots, p->gate_s_given);
+    return kind == NHA_CUDA ? 0 : NHA_CPU_PENDING * token;
+}
+
 bool nhr_cache_layout(const nha_problem *p, int32_t kind, int64_t ring_tokens, nha_cpu_cache *c) {
     int64_t h = p->heads_kv, element = nhr_dtype_bytes(p->dtype), gate = nhr_dtype_bytes(p->gate_dtype);
     int64_t at = 0, rows; /* rows = H * ring_tokens of each ring */
     memset(c, 0, sizeof *c);
     c->ring_tokens = ring_tokens;
-    if (!nhr_add_bytes(&at, nhr_row_positions(p, kind), (int64_t)sizeof(int64_t), PART_ALIGN)) return false;
+    if (!nhr_add_bytes(&at, header_bytes(p, kind), 1, PART_ALIGN)) return false;
     c->memory_offset = at;
     if (!nhr_add_bytes(&at, h, memory_floats(p, kind) * 4, PART_ALIGN) ||
         !nhr_mul(h, ring_tokens, &rows))
@@ -36,6 +48,8 @@ bool nhr_cache_layout(const nha_problem *p, int32_t kind, int64_t ring_tokens, n
     if (p->gate_s_given && !nhr_add_bytes(&at, rows, p->slots * gate, PART_ALIGN)) return false;
     c->rk_offset = at;
     if (p->rope == NHA_ROPE_GIVEN && !nhr_add_bytes(&at, rows, p->head_dim_qk * element, PART_ALIGN)) return false;
+    c->pending_offset = at;
+    if (!nhr_add_bytes(&at, h, pending_floats(p, kind) * 4, PART_ALIGN)) return false;
     if (at > INT64_MAX / 2) return false;
     c->row_bytes = (at + ROW_ALIGN - 1) / ROW_ALIGN * ROW_ALIGN;
     return true;

@@ -56,8 +56,12 @@ static char *in_array(const nha_problem *p, const nha_cache_image *image, int64_
 
 /* ---- Memory of a head: hk [K,Mp], hv [M,Vp] on the CPU, with padding that is zero; hk [M,K], hv [M,V] on CUDA ---- */
 
-static void export_memory(const nha_problem *p, int32_t kind, const float *memory, nha_cache_image *image) {
+static void export_memory(const nha_problem *p, int32_t kind, const nha_cpu_cache *c, const char *row,
+                          nha_cache_image *image) {
     int64_t K = p->head_dim_qk, V = p->head_dim_v, M = p->slots, Mp = NHA_CPU_PADDED(M), Vp = NHA_CPU_PADDED(V);
+    int64_t token = NHA_CPU_PENDING_FLOATS(K, V, M, p->gate_s_given);
+    const float *memory = (const float *)(const void *)(row + c->memory_offset);
+    const float *pending = (const float *)(const void *)(row + c->pending_offset);
     for (int64_t h = 0; h < p->heads_kv; h++) {
         float *to_k = image->hk + h * M * K, *to_v = image->hv + h * M * V;
         if (kind == NHA_CUDA) {
@@ -67,6 +71,11 @@ static void export_memory(const nha_problem *p, int32_t kind, const float *memor
             continue;
         }
         const float *hk = memory + h * NHA_CPU_MEMORY_FLOATS(K, V, M), *hv = hk + K * Mp;
+        int64_t count = (unsigned char)row[NHA_CPU_ROW_PENDING + h];
+        if (count) {
+            nhr_fold(p, hk, pending + h * NHA_CPU_PENDING * token, count, to_k, to_v);
+            continue;
+        }
         for (int64_t m = 0; m < M; m++) {
             for (int64_t d = 0; d < K; d++) to_k[m * K + d] = hk[d * Mp + m];
             memcpy(to_v + m * V, hv + m * Vp, (size_t)V * sizeof *hv);
@@ -98,6 +107,7 @@ nha_status nhr_row_position(const nha_problem *p, int32_t kind, const char *row,
     const int64_t *positions = (const int64_t *)(const void *)row;
     bool right = positions[0] >= 0 && positions[0] <= NHR_POS_MAX;
     for (int64_t i = 1; i < nhr_row_positions(p, kind); i++) right = right && positions[i] == positions[0];
+    right = right && (kind == NHA_CUDA || nhr_row_pending_right(p, row));
     if (!right) return nhr_fail(error, NHA_BAD_DATA, "the row holds no cache: was it reset?");
     *pos = positions[0];
     return NHA_OK;
@@ -119,7 +129,7 @@ nha_status nhr_row_export(const nha_problem *p, int32_t kind, const nha_cpu_cach
                 memcpy(in_array(p, image, pos, &streams[s], h, j), row + in_ring(c, &streams[s], h, j),
                        (size_t)streams[s].bytes);
     }
-    if (p->slots) export_memory(p, kind, (const float *)(const void *)(row + c->memory_offset), image);
+    if (p->slots) export_memory(p, kind, c, row, image);
     image->pos = pos;
     return nhr_ok(error);
 }

@@ -9,33 +9,46 @@ struct phase {
     const nha_cpu_args *args;
     nha_cpu_fn fn; /* NULL: commit */
     char *scratch; /* of worker 0 */
+    int64_t tasks, group; /* all of them; those that a worker takes at a time */
 };
 
-static void run_task(void *arg, int64_t task, int32_t worker) {
+static void run_group(void *arg, int64_t group, int32_t worker) {
     const struct phase *phase = arg;
+    int64_t begin = group * phase->group, end = nhr_min(begin + phase->group, phase->tasks);
     if (!phase->fn) {
-        nhr_commit(phase->plan->problem, phase->args, task);
+        for (int64_t task = begin; task < end; task++) nhr_commit(phase->plan->problem, phase->args, task);
         return;
     }
     uint64_t mode = nhr_fpmode_enter();
-    phase->fn(phase->args, task, task + 1, phase->scratch + worker * phase->plan->scratch_bytes);
+    phase->fn(phase->args, begin, end, phase->scratch + worker * phase->plan->scratch_bytes);
     nhr_fpmode_leave(mode);
+}
+
+/* A decode step's kernel asks for the memory of the next head while it reads that of one: neighbours stay together, all heads of a
+ * sequence at most, as long as every thread has enough groups to finish with the others. */
+static int64_t group_of(const nha_plan *plan, int64_t tasks) {
+    enum { GROUPS_A_THREAD = 16 };
+    if (plan->op != NHA_DECODE) return 1;
+    return nhr_max(1, nhr_min(plan->problem->heads_kv, tasks / (plan->threads * GROUPS_A_THREAD)));
 }
 
 static void run_phase(struct phase *phase, nha_cpu_fn fn, int64_t tasks) {
     const nha_plan *plan = phase->plan;
     phase->fn = fn;
+    phase->tasks = tasks;
+    phase->group = group_of(plan, tasks);
+    int64_t groups = nhr_ceil_div(tasks, phase->group);
     if (plan->threads > 1 && tasks > 1) {
         if (plan->parallel_for)
-            plan->parallel_for(plan->parallel_context, tasks, run_task, phase);
+            plan->parallel_for(plan->parallel_context, groups, run_group, phase);
         else
-            nhr_pool_for(plan->threads, tasks, run_task, phase);
+            nhr_pool_for(plan->threads, groups, run_group, phase);
     } else if (fn) {
         uint64_t mode = nhr_fpmode_enter();
         fn(phase->args, 0, tasks, phase->scratch);
         nhr_fpmode_leave(mode);
     } else {
-        for (int64_t task = 0; task < tasks; task++) run_task(phase, task, 0);
+        for (int64_t group = 0; group < groups; group++) run_group(phase, group, 0);
     }
 }
 
@@ -63,6 +76,8 @@ static nha_status check_values(const nha_plan *plan, const nha_cpu_args *a, nha_
         int64_t pos = *nhr_row_pos(&a->cache, row);
         if ((pos < 0 || pos > most - length) && (status = nhr_check_position(plan, row, pos, length, error)))
             return status;
+        if (!nhr_row_pending_right(plan->problem, a->cache.pool + row * a->cache.row_bytes))
+            return nhr_fail(error, NHA_BAD_DATA, "cache row %lld holds no cache: was it reset?", (long long)row);
     }
     return NHA_OK;
 }
@@ -73,7 +88,7 @@ static nha_status execute(const nha_plan *plan, nha_cpu_args *a, void *workspace
     if (!a->sequences) return nhr_ok(error);
 
     const nha_cpu_code *code = plan->code;
-    struct phase phase = {plan, a, NULL, workspace};
+    struct phase phase = {.plan = plan, .args = a, .scratch = workspace};
     int64_t rows = a->sequences * plan->problem->heads_kv;
     if (a->pieces) {
         a->states = (float *)(void *)((char *)workspace + plan->states_offset);

@@ -73,8 +73,9 @@ void nhr_amx_request(void);
 
 /* ---- Caches (cache.c, cache_row.c, commit.c) ---- */
 
-/* A row of a pool, on either kind of device, is described by nha_cpu_cache: nha_cuda_cache has the same members. The
- * kinds differ in the header (one position on the CPU, H on CUDA) and in the memory (nha_library.h, nha_cuda.h). */
+/* A row of a pool, on either kind of device, is described by nha_cpu_cache: nha_cuda_cache has the same members, but for
+ * pending tokens, which the CPU alone has. The kinds differ in the header (one position and the number of pending tokens
+ * of each head on the CPU, H positions on CUDA) and in the memory (nha_library.h, nha_cuda.h). */
 
 /* R of the problem: tokens a cache must remember. */
 int64_t nhr_ring(const nha_problem *problem);
@@ -100,10 +101,28 @@ void nhr_row_import(const nha_problem *problem, int32_t kind, const nha_cpu_cach
 /* The position of a row in host memory. Errors: NHA_BAD_DATA (never reset, or its positions differ). */
 nha_status nhr_row_position(const nha_problem *problem, int32_t kind, const char *row, int64_t *pos, nha_error *error);
 
-/* The header of a row on the CPU. */
+/* The header of a row on the CPU: its position and, [H], the pending tokens of each head. */
 static inline int64_t *nhr_row_pos(const nha_cpu_cache *cache, int64_t row) {
     return (int64_t *)(void *)(cache->pool + row * cache->row_bytes);
 }
+
+_Static_assert((NHA_CPU_PENDING & (NHA_CPU_PENDING - 1)) == 0 && NHA_CPU_PENDING <= 128, "a mask tells right counts");
+
+/* Whether each head of a row on the CPU has as many pending tokens as there can be: else it was never reset. Eight heads
+ * at a time; the bytes behind the last one are zero. */
+static inline bool nhr_row_pending_right(const nha_problem *problem, const char *row) {
+    const uint64_t every = UINT64_MAX / 255, most = problem->slots ? NHA_CPU_PENDING - 1 : 0;
+    uint64_t counts, seen = 0;
+    for (int32_t h = 0; h < problem->heads_kv; h += 8) {
+        __builtin_memcpy(&counts, row + NHA_CPU_ROW_PENDING + h, sizeof counts);
+        seen |= counts;
+    }
+    return !(seen & ~(every * most));
+}
+
+/* hk [M,K] and hv [M,V] of one head = its memory, `memory` (hk [K,Mp], hv [M,Vp]), after `count` pending tokens (fold.c). */
+void nhr_fold(const nha_problem *problem, const float *memory, const float *pending, int64_t count, float *hk,
+              float *hv);
 
 /* Row of sequence n, -1: skipped. */
 static inline int64_t nhr_row_of(const nha_cpu_cache *cache, int64_t n) {

@@ -47,15 +47,28 @@ typedef struct nha_cpu_tensor {
     ((M) ? (int64_t)(K) * NHA_CPU_PADDED(M) + (int64_t)(M) * NHA_CPU_PADDED(V) : (int64_t)0)
 #define NHA_CPU_STATE_FLOATS(K, V, M) ((M) ? NHA_CPU_PADDED(M) + NHA_CPU_MEMORY_FLOATS(K, V, M) : (int64_t)0)
 
-/* A pool row: int64 pos at byte 0; memory of head h at memory_offset + h * memory floats * 4; then rings, token j at entry
- * j % ring_tokens, [H][ring_tokens][dim], of raw k, v, gate, and s, rk where given. The offsets are from the start of the row. */
+/* Tokens that a decode kernel has absorbed by definition, but not yet folded into the memory of a pool row: room for
+ * NHA_CPU_PENDING a head, of which at most NHA_CPU_PENDING - 1 wait between calls. One token, oldest first, fp32:
+ *     e [Mp] = exp(g), m1 [Mp] = expm1(g), s [Mp] if it is given (else it is -m1), k [Kp] and v [Vp], mapped.
+ * NHA_CPU_PENDING_FLOATS a token. Padding is zero. The memory of the definition is, for each slot m,
+ *     h[m] = E[m] h_row[m] + sum_j c_j[m] x_j,    E = prod e_j,    c_j = s_j prod_{i>j} e_i     (x: k for hk, v for hv) */
+#define NHA_CPU_PENDING 8
+#define NHA_CPU_PENDING_FLOATS(K, V, M, s_given)                                                                       \
+    ((M) ? ((s_given) ? 3 : 2) * NHA_CPU_PADDED(M) + NHA_CPU_PADDED(K) + NHA_CPU_PADDED(V) : (int64_t)0)
+
+/* A pool row: int64 pos at byte 0 and, from byte NHA_CPU_ROW_PENDING on, a byte for each kv head: its pending tokens. Memory
+ * of head h at memory_offset + h * memory floats * 4; then rings, token j at entry j % ring_tokens, [H][ring_tokens][dim], of
+ * raw k, v, gate, and s, rk where given; then pending tokens [H][NHA_CPU_PENDING]. The offsets are from the start of the row.
+ * Kernels that change a head's memory (decode, and the end of a prefill) fold its pending tokens first, or keep to them. */
+#define NHA_CPU_ROW_PENDING 8
 typedef struct nha_cpu_cache {
     char *pool;             /* NULL: no cache */
     const int32_t *index;   /* [N] or NULL: row n. -1: no task of the sequence does anything, libnha leaves its row alone */
     int64_t row_bytes;
     int64_t ring_tokens;    /* capacity, >= 1; positions past it wrap, so it is R or at least the largest position */
-    int64_t memory_offset;  /* 64 */
+    int64_t memory_offset;  /* 8 + H rounded up to 64 */
     int64_t k_offset, v_offset, gate_offset, s_offset, rk_offset;
+    int64_t pending_offset;
 } nha_cpu_cache;
 
 /* How a prefill is divided. A sequence of len tokens is cut into `runs` of run_tokens (the last shorter; runs that begin at or past
@@ -71,9 +84,11 @@ typedef struct nha_cpu_cache {
  *                     starts from states_run if runs > 1, else from the cache row, hk0/hv0, or zero; the last non-empty run
  *                     writes hk, hv and the memory of the cache row
  * A piece or run past the end of its sequence does nothing. main never touches rings or pos: libnha writes them afterwards.
+ * The memory of a cache row is what its pending tokens make of it; main leaves none pending.
  *
  * Decode: main, task = n * H + h: absorbs token pos - slot_lag, attends, writes o and lse, updates the memory in place, and
- * stores the token in the rings at entry pos % ring_tokens (after reading what it overwrites). libnha increments pos afterwards. */
+ * stores the token in the rings at entry pos % ring_tokens (after reading what it overwrites). libnha increments pos afterwards.
+ * A kernel may leave the absorbed token pending instead: which step of a head folds depends on the row's state alone. */
 typedef struct nha_cpu_args {
     int64_t sequences;         /* N */
     int64_t tokens;            /* T of each sequence, or the sum with cu_seqlens */
@@ -97,7 +112,8 @@ typedef void (*nha_cpu_fn)(const nha_cpu_args *args, int64_t task_begin, int64_t
 typedef struct nha_cpu_code {
     nha_cpu_fn main;
     nha_cpu_fn segment_delta, segment_scan; /* prefill with M > 0, else NULL (splitting then needs no state) */
-    int64_t block_tokens;                   /* prefill: tokens of a block, the granularity of runs and pieces; decode: 1 */
+    int64_t block_tokens;                   /* prefill: tokens of a block, the granularity of runs and pieces; decode: steps
+                                             * from one update of the memory to the next, 1 unless it is deferred */
     /* Bytes of scratch: scratch_bytes + scratch_panel_bytes * P. Prefill: P = window_panels =
      * min(ceil((W-1)/block_tokens), ceil(reach/block_tokens)) + 1 for W > 0 (else 0), reach = most tokens that can precede a
      * block within the window = max_length + cached tokens. Decode: P = min(W, cache ring_tokens). */

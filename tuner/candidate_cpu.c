@@ -64,8 +64,9 @@ static void print_header(FILE *out, const tune_candidate *c, const gen_cpu_unit 
         if (c->tile.cpu.knob[k])
             fprintf(out, " %s=%d", gen_knob_name(k), (int)c->tile.cpu.knob[k]);
     fprintf(out, "\n; target   %s, cpu %s, vectors of %d floats\n", c->arch.isa->triple, c->arch.isa->cpu, c->arch.isa->vector);
-    fprintf(out, "; layout   blocks of %lld tokens; scratch %lld bytes + %lld for each panel or token of the window\n",
-            (long long)unit->code.block_tokens, (long long)unit->code.scratch_bytes,
+    fprintf(out, "; layout   %s: %lld", c->op == NHA_PREFILL ? "tokens a block" : "steps to an update of the memory",
+            (long long)unit->code.block_tokens);
+    fprintf(out, "; scratch %lld bytes + %lld for each panel or token of the window\n", (long long)unit->code.scratch_bytes,
             (long long)unit->code.scratch_panel_bytes);
     fprintf(out, "; launch   %s(const nha_cpu_args *, task_begin, task_end, scratch): runtime/nha_library.h\n\n",
             unit->symbol_main);

@@ -84,13 +84,19 @@ static double decode(const gen_problem *problem, const gen_isa *isa, const tune_
     double score_passes = steps(steps(most(m, 1), lanes), score_vectors),
            read_passes = steps(steps(v, lanes), read_vectors);
     double rows = most(1, knob(tile, "STATE_ROWS"));
-    double score = score_passes * k * (score_vectors * (3 + heads) / 2 + heads / 2 + 2 / rows);
-    double read = read_passes * m * (read_vectors * (3 + heads) / 2 + heads / 2 + 2 / rows);
-    double bytes = m * (k + v) * 4 * 2, window = (double)p->window * (k + v) * gen_dtype_bytes(p->dtype);
+    double passes = steps(heads, most(1, knob(tile, "HEADS"))), each = heads / passes;
+    double score = passes * score_passes * k * (score_vectors * (3 + each) / 2 + each / 2 + 2 / rows);
+    double read = passes * read_passes * m * (read_vectors * (3 + each) / 2 + each / 2 + 2 / rows);
+    /* deferred: the memory is written in one step of so many; of the tokens that wait half are read, one is written */
+    double period = most(1, knob(tile, "DEFER")), waiting = (k + v + 2 * m) * 4;
+    double written = period > 1 ? m * (k + v) * 4 / period + ((period - 1) / 2 + 2) * waiting : m * (k + v) * 4;
+    double bytes = m * (k + v) * 4 + written, window = (double)p->window * (k + v) * gen_dtype_bytes(p->dtype);
     double exponentials = heads * (m + (double)p->window) / lanes * (knob(tile, "EXP_DEGREE") + 8) / 2;
+    /* rows in parts are streams with gaps */
+    double gaps = 1 + 0.02 * (score_passes > 1) + 0.02 * (read_passes > 1);
     /* without prefetch the stream waits at each page; far too early is evicted again */
     double ahead = knob(tile, "PREFETCH"), stalls = ahead <= 0 ? 1.15 : 1 + 0.02 * fabs(log2(ahead / 4096));
-    return most((bytes * stalls + window) / 5, score + read) + 0.3 * (score + read) + exponentials;
+    return most((bytes * stalls * gaps + window) / 5, score + read) + 0.3 * (score + read) + exponentials;
 }
 
 double tune_cost_prior(const gen_problem *problem, nha_op op, const tune_arch *arch, const tune_tile *tile) {

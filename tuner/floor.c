@@ -16,7 +16,8 @@ double tune_floor_us(const gen_problem *problem, const tune_arch *arch, const ge
         bytes = GHZ * 1e9 * threads * BYTES_A_CYCLE;
         exponentials = work.exponentials / (GHZ * 1e9 * threads * EXP_VECTORS * arch->isa->vector);
     }
-    double compute = work.flops / flops, memory = (work.read_bytes + work.update_bytes) / bytes;
+    double updated = arch->isa ? work.update_bytes / 2 : work.update_bytes; /* deferred, a memory is hardly ever written */
+    double compute = work.flops / flops, memory = (work.read_bytes + updated) / bytes;
     compute = compute > exponentials ? compute : exponentials;
     return 1e6 * (compute > memory ? compute : memory);
 }

@@ -6,6 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef struct run_plan {
+    int op;
+    const char *kernel; /* by name, or NULL */
+    nha_plan *plan;
+    void *workspace;
+} run_plan;
+
 typedef struct host_run {
     const nha_library *library;
     const gen_problem *problem;
@@ -13,8 +20,8 @@ typedef struct host_run {
     const tune_run_options *options;
     const tune_place *place;
     tune_result *result;
-    nha_plan *plan[2]; /* by op, made when first needed */
-    void *workspace[2];
+    run_plan plans[TUNE_RUN_PLANS]; /* made when first needed */
+    int plan_count;
     bool cut;              /* into pieces, which are packed */
     int64_t longest_piece; /* most tokens of one sequence in one prefill */
     nha_cache_format format;
@@ -31,11 +38,27 @@ static nha_tensor contiguous(const void *data, int64_t tokens, int64_t heads, in
     return (nha_tensor){(void *)(uintptr_t)data, tokens * heads * dim, heads * dim, dim};
 }
 
-static bool make_plan(host_run *run, int op, err *e) {
+static run_plan *find_plan(host_run *run, int op, const char *kernel) {
+    for (int i = 0; i < run->plan_count; i++) {
+        run_plan *p = &run->plans[i];
+        if (p->op == op && (p->kernel == kernel || (p->kernel && kernel && !strcmp(p->kernel, kernel))))
+            return p;
+    }
+    return NULL;
+}
+
+static run_plan *make_plan(host_run *run, int op, const char *kernel, err *e) {
     nha_plan_options options;
     nha_error error = {0};
-    if (run->plan[op])
-        return true;
+    run_plan *p = find_plan(run, op, kernel);
+    if (p)
+        return p;
+    if (run->plan_count == TUNE_RUN_PLANS) {
+        err_set(e, ERR_INTERNAL, "run", "cuts for more than %d kernels", TUNE_RUN_PLANS);
+        return NULL;
+    }
+    p = &run->plans[run->plan_count++];
+    *p = (run_plan){.op = op, .kernel = kernel};
     NHA_INIT(options);
     options.problem = run->options->problem;
     options.op = op;
@@ -44,7 +67,7 @@ static bool make_plan(host_run *run, int op, err *e) {
     options.max_sequences = run->batch->sequences;
     options.max_length = op == NHA_DECODE ? 1 : run->longest_piece > 0 ? run->longest_piece : 1;
     options.cache_tokens = run->pool ? run->format.tokens : 0;
-    options.kernel = run->options->kernel[op];
+    options.kernel = kernel;
     options.isa = tune_place_isa(run->place, run->options->isa);
     if (op == NHA_PREFILL) {
         int64_t total = tune_batch_total(run->batch);
@@ -52,16 +75,19 @@ static bool make_plan(host_run *run, int op, err *e) {
         options.flags = NHA_PLAN_DEBUG | (run->pool ? NHA_PLAN_CACHE : 0) |
                         (run->batch->cu_seqlens || run->cut ? NHA_PLAN_VARLEN : 0);
     }
-    if (nha_plan_create(run->library, &options, &run->plan[op], &error))
-        return tune_nha_error(e, "plan", &error);
-    snprintf(run->result->kernel[op], sizeof run->result->kernel[op], "%s", nha_plan_kernel(run->plan[op]));
-    run->workspace[op] = tune_place_alloc(run->place, (int64_t)nha_plan_workspace(run->plan[op]), e);
-    return run->workspace[op] != NULL;
+    if (nha_plan_create(run->library, &options, &p->plan, &error)) {
+        tune_nha_error(e, "plan", &error);
+        return NULL;
+    }
+    snprintf(run->result->kernel[op], sizeof run->result->kernel[op], "%s", nha_plan_kernel(p->plan));
+    p->workspace = tune_place_alloc(run->place, (int64_t)nha_plan_workspace(p->plan), e);
+    return p->workspace ? p : NULL;
 }
 
-static bool execute(host_run *run, int op, const nha_args *args, err *e) {
-    return make_plan(run, op, e) && tune_place_execute(run->place, run->plan[op], run->problem, op, args,
-                                                       run->workspace[op], nha_plan_workspace(run->plan[op]), e);
+static bool execute(host_run *run, int op, const char *kernel, const nha_args *args, err *e) {
+    const run_plan *p = make_plan(run, op, kernel ? kernel : run->options->kernel[op], e);
+    return p && tune_place_execute(run->place, p->plan, run->problem, op, args, p->workspace,
+                                   nha_plan_workspace(p->plan), e);
 }
 
 /* The arguments common to all executions: tensors of `tokens` tokens (per sequence) at `data`. */
@@ -97,7 +123,7 @@ static bool run_whole(host_run *run, err *e) {
     }
     args.hk = run->result->hk;
     args.hv = run->result->hv;
-    return execute(run, NHA_PREFILL, &args, e);
+    return execute(run, NHA_PREFILL, NULL, &args, e);
 }
 
 /* Copies between the caller's arrays and the packed piece: length[n] tokens of each sequence from done[n] on. */
@@ -126,7 +152,7 @@ static void scatter(host_run *run, const int64_t *offset, const int64_t *length)
 
 /* The next `tokens` tokens of each sequence, with one execution. Decode: one token; sequences that have ended are
  * skipped. */
-static bool run_piece(host_run *run, int op, int64_t tokens, err *e) {
+static bool run_piece(host_run *run, int op, int64_t tokens, const char *kernel, err *e) {
     int64_t sequences = run->batch->sequences, total = 0;
     int64_t *offset = calloc((size_t)sequences * 2, sizeof *offset), *length = offset + sequences;
     if (!offset)
@@ -150,12 +176,25 @@ static bool run_piece(host_run *run, int op, int64_t tokens, err *e) {
     set_tensors(run, &args, op == NHA_DECODE ? 1 : total, (const void *const *)run->gather, run->piece_o,
                 run->piece_lse);
     args.cache_index = run->index;
-    bool ok = execute(run, op, &args, e);
+    bool ok = execute(run, op, kernel, &args, e);
     if (ok)
         scatter(run, offset, length);
     for (int64_t n = 0; ok && n < sequences; n++)
         run->done[n] += length[n];
     free(offset);
+    return ok;
+}
+
+/* Every row out of the pool and back into it. */
+static bool move_caches(host_run *run, err *e) {
+    tune_cache cache = {0};
+    bool ok = tune_cache_after(run->problem, run->batch, &cache, e); /* at the end of the run: large enough before it */
+    for (int64_t n = 0; ok && n < run->batch->sequences; n++)
+        ok = tune_cache_save(run->place, run->library, run->problem, run->options->problem, &run->format, run->pool,
+                             (int32_t)n, &cache, n, e) &&
+             tune_cache_load(run->place, run->library, run->problem, run->options->problem, &run->format, run->pool,
+                             (int32_t)n, &cache, n, e);
+    tune_cache_destroy(&cache);
     return ok;
 }
 
@@ -190,11 +229,13 @@ static bool run_cuts(host_run *run, err *e) {
         if (cut->tokens < 1)
             return err_set(e, ERR_INTERNAL, "run", "a cut of no tokens");
         int64_t left = tokens_left(run), tokens = cut->tokens < left ? cut->tokens : left;
-        if (cut->op == NHA_PREFILL && !run_piece(run, NHA_PREFILL, tokens, e))
+        if (cut->op == NHA_PREFILL && !run_piece(run, NHA_PREFILL, tokens, cut->kernel, e))
             return false;
         for (int64_t t = 0; cut->op == NHA_DECODE && t < tokens; t++)
-            if (!run_piece(run, NHA_DECODE, 1, e))
+            if (!run_piece(run, NHA_DECODE, 1, cut->kernel, e))
                 return false;
+        if (cut->moved && !move_caches(run, e))
+            return false;
     }
     return true;
 }
@@ -334,9 +375,9 @@ bool tune_host_run(const nha_library *library, const gen_problem *problem, const
     ok = ok && (run.cut ? run_cuts(&run, e) : run_whole(&run, e));
     if (ok && run.pool)
         ok = save_pool(&run, e);
-    for (int op = 0; op < 2; op++) {
-        nha_plan_destroy(run.plan[op]);
-        tune_place_free(run.place, run.workspace[op]);
+    for (int i = 0; i < run.plan_count; i++) {
+        nha_plan_destroy(run.plans[i].plan);
+        tune_place_free(run.place, run.plans[i].workspace);
     }
     for (int id = 0; id < TUNE_INPUTS; id++)
         free(run.gather[id]);

@@ -11,7 +11,11 @@
 typedef struct tune_cut {
     int op;         /* NHA_PREFILL or NHA_DECODE */
     int64_t tokens; /* 1 and up */
+    const char *kernel; /* by name; NULL: that of the options for this op */
+    bool moved;         /* afterwards every cache leaves the pool and comes back, by export and import */
 } tune_cut;
+
+enum { TUNE_RUN_PLANS = 8 }; /* different pairs of op and kernel in a run */
 
 typedef struct tune_run_options {
     int problem;           /* index in the library */

@@ -160,12 +160,16 @@ static bool divided(case_run *run, const nha_kernel *kernel, int64_t blocks, err
     return ok;
 }
 
+static tune_cut piece(int op, int64_t tokens) {
+    return (tune_cut){.op = op, .tokens = tokens};
+}
+
 static bool with_cuts(case_run *run, const nha_kernel *kernel, err *e) {
     enum { CHUNK = 64 }; /* about what a CUDA kernel takes at once */
     const int64_t block = kernel->cpu ? kernel->cpu->block_tokens : CHUNK;
     const tune_cut pieces[] = {
-        {NHA_PREFILL, 1}, {NHA_PREFILL, block + 3}, {NHA_PREFILL, 7}, {NHA_PREFILL, 29}};
-    const tune_cut steps[] = {{NHA_DECODE, 1}};
+        piece(NHA_PREFILL, 1), piece(NHA_PREFILL, block + 3), piece(NHA_PREFILL, 7), piece(NHA_PREFILL, 29)};
+    const tune_cut steps[] = {piece(NHA_DECODE, 1)};
     tune_run_options options = {.problem = run->index, .threads = 1, .isa = run->isa, .place = run->place};
     tune_result result = {0};
     bool prefill = run->op == NHA_PREFILL;

@@ -53,19 +53,34 @@ static int64_t largest_block(const nha_library *library, int index, const tune_v
     return block;
 }
 
-/* A random cut of the sequences into prefill pieces and decode steps, by whatever kernels the library chooses. */
+/* A kernel of the op that runs there, by name, at random; NULL: the library's choice. */
+static const char *any_kernel(const nha_library *library, int index, int op, const tune_verify_options *options,
+                              tune_random *r) {
+    const char *name = NULL;
+    int64_t seen = 0;
+    for (int32_t i = 0; i < library->kernel_count; i++)
+        if (wanted(&library->kernels[i], index, op, options) && tune_random_between(r, 0, ++seen) == 0)
+            name = library->kernels[i].name;
+    return name;
+}
+
+/* A random cut of the sequences into prefill pieces and decode steps, by any of the library's kernels: a row that one has left
+ * is right for the others, and in an image of it nothing is pending. */
 static bool mixed_cuts(const nha_library *library, int index, const verify_truth *truth,
                        const tune_verify_options *options, tune_random *r, tune_verify_report *report, err *e) {
     enum { PIECES = 6 };
     tune_cut cuts[PIECES];
-    char what[160] = "cut:";
+    char what[200] = "cut:";
     size_t at = strlen(what);
     for (int i = 0; i < PIECES; i++) {
         bool decode = tune_random_between(r, 0, 2) == 0;
-        int64_t tokens = tune_random_between(r, 1, decode ? 4 : tune_random_between(r, 0, 1) ? 60 : 5);
-        cuts[i] = (tune_cut){decode ? NHA_DECODE : NHA_PREFILL, tokens};
-        at +=
-            (size_t)snprintf(what + at, sizeof what - at, " %s %lld", decode ? "decode" : "prefill", (long long)tokens);
+        int64_t tokens = tune_random_between(r, 1, decode ? 9 : tune_random_between(r, 0, 1) ? 60 : 5);
+        cuts[i] = (tune_cut){.op = decode ? NHA_DECODE : NHA_PREFILL, .tokens = tokens};
+        if (i < PIECES / 2) /* the others by the library's choice: few plans */
+            cuts[i].kernel = any_kernel(library, index, cuts[i].op, options, r);
+        cuts[i].moved = tune_random_between(r, 0, 3) == 0;
+        at += (size_t)snprintf(what + at, sizeof what - at, " %s %lld%s", decode ? "decode" : "prefill",
+                               (long long)tokens, cuts[i].moved ? " moved" : "");
     }
     tune_run_options run = {.problem = index,
                             .threads = 1 + (int)tune_random_between(r, 0, 1),
@@ -128,7 +143,7 @@ bool tune_verify_library(const nha_library *library, int index, const gen_proble
 
 bool tune_verify_long(const tune_place *place, const nha_library *library, int index, int op, const gen_problem *problem, int64_t tokens,
                       int threads, uint64_t seed, tune_verify_report *report, err *e) {
-    const tune_cut step = {NHA_DECODE, 1};
+    const tune_cut step = {.op = NHA_DECODE, .tokens = 1};
     tune_case_spec spec = {.seed = seed, .sequences = 1, .length = {tokens}, .gates = TUNE_GATES_SLOW};
     tune_run_options options = {.problem = index, .threads = threads, .place = place};
     tune_result result;

@@ -40,7 +40,7 @@ static void lay_out(const tune_case *test, nha_cpu_cache *c) {
         if (test->spec.pos[n] + tune_batch_length(&test->batch, n) > last)
             last = test->spec.pos[n] + tune_batch_length(&test->batch, n);
     c->ring_tokens = last < test->problem.ring ? last : test->problem.ring > 0 ? test->problem.ring : 1;
-    c->memory_offset = 64;
+    c->memory_offset = round_up(NHA_CPU_ROW_PENDING + p->heads_kv, 64);
     int64_t at = c->memory_offset + p->heads_kv * memory_floats(p) * (int64_t)sizeof(float);
     for (int id = 0; id < TUNE_INPUTS; id++) {
         if (!slot[id])
@@ -48,6 +48,9 @@ static void lay_out(const tune_case *test, nha_cpu_cache *c) {
         *slot[id] = at;
         at = round_up(at + c->ring_tokens * (int64_t)tune_tensor(&test->problem, id).row_bytes, 64);
     }
+    c->pending_offset = at;
+    at += p->heads_kv * NHA_CPU_PENDING *
+          NHA_CPU_PENDING_FLOATS(p->head_dim_qk, p->head_dim_v, p->slots, p->gate_s_given) * (int64_t)sizeof(float);
     c->row_bytes = round_up(at, 64);
 }
 
@@ -89,6 +92,7 @@ bool verify_pool_create(const tune_case *test, int poison, verify_pool *pool) {
     pool->cache.index = pool->index;
     for (int64_t n = 0; n < sequences; n++) {
         pool->index[n] = (int32_t)(sequences - 1 - n);
+        memset(row_of(pool, n), 0, (size_t)pool->cache.memory_offset); /* nothing is pending */
         memcpy(row_of(pool, n), &from->pos[n], sizeof from->pos[n]);
         for (int64_t h = 0; p->slots && h < p->heads_kv; h++) {
             int64_t task = n * p->heads_kv + h;

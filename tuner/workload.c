@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "gen/cpu/knobs.h"
+#include "runtime/nha_library.h"
 #include "tuner/case.h"
 #include "tuner/convert.h"
 #include "tuner/host_run.h"
@@ -49,7 +51,8 @@ typedef struct runner {
     nha_plan *plan;
     void *workspace;
     size_t workspace_bytes;
-    int64_t next; /* iterations run so far: picks the set */
+    int64_t next;   /* iterations run so far: picks the set */
+    int64_t period; /* decode on the CPU with slots: steps from one update of the memory to the next, else 0 */
 } runner;
 
 static int64_t smaller(int64_t a, int64_t b) {
@@ -96,14 +99,21 @@ static size_t rounded(size_t bytes) {
     return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-/* Sets every row of a set's pool to the starting cache: random memory and ring, position `context`. */
+/* Position of a row at the start: `context` for the first; rows and sets are NHA_CPU_PENDING positions apart by turns, so
+ * that every step meets its share of deferred updates. A bounded ring has no token beyond the context. */
+static int64_t start_of(const workload *w, int set, int64_t row) {
+    int64_t turn = (set + row) % NHA_CPU_PENDING;
+    return !w->bounded ? w->head.context + turn : w->head.context > turn ? w->head.context - turn : w->head.context;
+}
+
+/* Sets every row of a set's pool to the starting cache: random memory and ring, position start_of. */
 static bool reset_pool(workload *w, const nha_library *library, int set, err *e) {
     const nha_problem *p = &w->problem->nha;
     nha_error error;
     bool ok = false;
     nha_cache_image image;
     NHA_INIT(image);
-    image.pos = w->head.context;
+    image.pos = start_of(w, set, 0);
     image.tokens = smaller(w->head.context, w->format.ring);
     size_t tokens = (size_t)image.tokens * (size_t)p->heads_kv;
     size_t memory_k = (size_t)p->heads_kv * (size_t)p->slots * (size_t)p->head_dim_qk * 4;
@@ -137,13 +147,19 @@ static bool reset_pool(workload *w, const nha_library *library, int set, err *e)
     }
     char *pool = w->pools + (size_t)set * w->pool_bytes;
     for (int32_t r = 0; r < (int32_t)w->shape.batch; r++) {
-        rows[r] = 0;
+        rows[r] = r % NHA_CPU_PENDING;
         rows[w->shape.batch + r] = r;
     }
-    int64_t others = w->shape.batch - 1;
-    if (nha_cache_import(library, 0, w->place->device, &w->format, pool, 0, &image, NULL, &error) != NHA_OK ||
-        (others > 0 && nha_cache_copy(library, 0, w->place->device, &w->format, pool, rows + w->shape.batch + 1, pool, rows, others,
-                                      NULL, &error) != NHA_OK)) {
+    int64_t different = smaller(NHA_CPU_PENDING, w->shape.batch), others = w->shape.batch - different;
+    for (int64_t r = 0; r < different; r++) {
+        image.pos = start_of(w, set, r);
+        if (nha_cache_import(library, 0, w->place->device, &w->format, pool, (int32_t)r, &image, NULL, &error) != NHA_OK) {
+            tune_nha_error(e, "run", &error);
+            goto done;
+        }
+    }
+    if (others > 0 && nha_cache_copy(library, 0, w->place->device, &w->format, pool, rows + w->shape.batch + different, pool, rows,
+                                     others, NULL, &error) != NHA_OK) {
         tune_nha_error(e, "run", &error);
         goto done;
     }
@@ -369,17 +385,53 @@ static bool run(void *context, int64_t iterations, err *e) {
     return ok && tune_place_wait(w->place, e);
 }
 
+/* Gives every head of the rows as many pending tokens as this runner's kernel would have left there, had it run all steps so
+ * far: else the first step of a sample would fold what another kernel left, or a deferred one find next to nothing. What
+ * they hold does not matter: old tokens, or zeros. */
+static void set_pending(const runner *r) {
+    const workload *w = r->workload;
+    const nha_problem *p = &w->problem->nha;
+    int64_t period = r->period, apart = gen_cpu_turn_apart(p->heads_kv, (int)period);
+    for (int set = 0; set < w->sets; set++)
+        for (int64_t row = 0; row < w->shape.batch; row++) {
+            char *at = w->pools + (size_t)set * w->pool_bytes + row * w->format.row_bytes;
+            int64_t pos;
+            memcpy(&pos, at, sizeof pos);
+            int64_t absorbed = pos > p->slot_lag ? pos - p->slot_lag : 0;
+            for (int64_t h = 0; h < p->heads_kv; h++)
+                at[NHA_CPU_ROW_PENDING + h] = (char)smaller((pos + h * apart) % period, absorbed);
+        }
+}
+
 /* Sets a bounded ring back before it overflows. */
 static bool ready(void *context, int64_t iterations, err *e) {
     runner *r = context;
     workload *w = r->workload;
+    if (r->period)
+        set_pending(r);
     if (!w->bounded)
         return true;
     int64_t more = (iterations / w->sets + 1) * w->shape.tokens;
+    bool reset = false;
     for (int s = 0; s < w->sets; s++)
-        if (w->used[s] + more > BOUNDED_STEPS * w->shape.tokens && !reset_pool(w, r->library, s, e))
-            return false;
+        if (w->used[s] + more > BOUNDED_STEPS * w->shape.tokens) {
+            if (!reset_pool(w, r->library, s, e))
+                return false;
+            reset = true;
+        }
+    if (reset && r->period)
+        set_pending(r);
     return true;
+}
+
+/* Steps from one update of the memory to the next of a decode kernel on the CPU, else 0. */
+static int64_t period_of(const nha_library *library, const char *name, const gen_problem *problem) {
+    for (int32_t i = 0; problem->nha.slots && i < library->kernel_count; i++) {
+        const nha_kernel *k = &library->kernels[i];
+        if (k->op == NHA_DECODE && k->kind == NHA_CPU && strcmp(k->name, name) == 0)
+            return k->cpu->block_tokens;
+    }
+    return 0;
 }
 
 bool tune_runner_open(tune_workload *head, const nha_library *library, const char *kernel, const char *isa, int threads,
@@ -407,6 +459,7 @@ bool tune_runner_open(tune_workload *head, const nha_library *library, const cha
         tune_nha_error(e, "run", &error);
         goto failed;
     }
+    r->period = period_of(library, nha_plan_kernel(r->plan), w->problem);
     r->workspace_bytes = rounded(nha_plan_workspace(r->plan) + 1);
     r->workspace = tune_place_alloc(w->place, (int64_t)r->workspace_bytes, e);
     if (!r->workspace)

@@ -57,30 +57,52 @@ static void step(ir *b, const amx_product *p, val a, val t, const amx_block *at)
     }
 }
 
+/* The same for a column of four accumulators: two tiles of A by turns, both parts of B at hand. */
+static void step_column(ir *b, const amx_product *p, val a, val t, const amx_block *at) {
+    int64_t part = (int64_t)p->right.inner * p->right.columns * AMX_TILE_BYTES;
+    for (int n = 0; n < p->right.parts; n++)
+        tile_memory(b, "llvm.x86.tileloadd64", TILE_B + n, ir_atc(b, t, n * part), 64);
+    for (int low = p->left.parts - 1; low >= 0; low--)
+        for (int r = 0; r < at->mr; r++) {
+            val from = ir_atc(b, a, (int64_t)r * AMX_TILE * p->left.lda + (int64_t)low * p->left.part);
+            int tile = TILE_A + r % 2;
+            tile_memory(b, "llvm.x86.tileloadd64", tile, from, p->left.lda);
+            for (int n = low ? 0 : p->right.parts - 1; n >= 0; n--) {
+                val args[] = {tile_number(b, r), tile_number(b, tile), tile_number(b, TILE_B + n)};
+                intrinsic(b, "llvm.x86.tdpbf16ps", args, 3);
+            }
+        }
+}
+
 void amx_accumulate(ir *b, const amx_product *p, const amx_block *at) {
+    void (*step_of)(ir *, const amx_product *, val, val, const amx_block *) = at->mr > 2 ? step_column : step;
     val a = ir_at(b, p->a, ir_mulc(b, at->row, p->left.lda)), right = ir_at(b, p->b, ir_mulc(b, at->column, AMX_TILE_BYTES));
     int64_t row = (int64_t)p->right.columns * AMX_TILE_BYTES;
     if (p->right.inner <= UNROLL_MAX) {
         for (int s = 0; s < p->right.inner; s++)
-            step(b, p, ir_atc(b, a, (int64_t)s * 64), ir_atc(b, right, s * row), at);
+            step_of(b, p, ir_atc(b, a, (int64_t)s * 64), ir_atc(b, right, s * row), at);
         return;
     }
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, p->right.inner), ir_int(b, 1), NULL, 0);
-    step(b, p, ir_at(b, a, ir_mulc(b, loop.index, 64)), ir_at(b, right, ir_mulc(b, loop.index, row)), at);
+    step_of(b, p, ir_at(b, a, ir_mulc(b, loop.index, 64)), ir_at(b, right, ir_mulc(b, loop.index, row)), at);
     ir_loop_end(b, &loop, NULL);
+}
+
+static int accumulator(const amx_block *at, int r, int c) {
+    return at->mr > 2 ? r : r * 2 + c;
 }
 
 void amx_zero(ir *b, const amx_block *at) {
     for (int r = 0; r < at->mr; r++)
         for (int c = 0; c < at->nr; c++)
-            intrinsic(b, "llvm.x86.tilezero", (val[]){tile_number(b, r * 2 + c)}, 1);
+            intrinsic(b, "llvm.x86.tilezero", (val[]){tile_number(b, accumulator(at, r, c))}, 1);
 }
 
 static void move(ir *b, const char *name, const amx_block *at, val memory, int ld) {
     for (int r = 0; r < at->mr; r++)
         for (int c = 0; c < at->nr; c++)
-            tile_memory(b, name, r * 2 + c, ir_atc(b, memory, (int64_t)r * AMX_TILE * ld + c * 64), ld);
+            tile_memory(b, name, accumulator(at, r, c), ir_atc(b, memory, (int64_t)r * AMX_TILE * ld + c * 64), ld);
 }
 
 void amx_load(ir *b, const amx_block *at, val memory, int ld) {
@@ -91,30 +113,43 @@ void amx_store(ir *b, const amx_block *at, val memory, int ld) {
     move(b, "llvm.x86.tilestored64", at, memory, ld);
 }
 
-static void walk_rows(ir *b, int rows, val column, int nr, void *context, amx_visit visit) {
+/* Blocks of one or two tile columns and of rows `from` .. from + rows */
+static void walk_rows(ir *b, val from, int rows, val column, int nr, void *context, amx_visit visit) {
     int whole = rows / AMX_BLOCK * AMX_BLOCK;
     if (whole) {
         ir_loop loop;
-        ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, whole), ir_int(b, AMX_BLOCK), NULL, 0);
+        ir_loop_begin(b, &loop, from, ir_addc(b, from, whole), ir_int(b, AMX_BLOCK), NULL, 0);
         visit(b, context, &(amx_block){loop.index, column, 2, nr});
         ir_loop_end(b, &loop, NULL);
     }
     if (rows > whole)
-        visit(b, context, &(amx_block){ir_int(b, whole), column, 1, nr});
+        visit(b, context, &(amx_block){ir_addc(b, from, whole), column, 1, nr});
 }
 
-void amx_blocks(ir *b, int rows, int columns, void *context, amx_visit visit) {
+static void walk_columns(ir *b, val from, int rows, int columns, void *context, amx_visit visit) {
     int pairs = columns / 2;
     if (pairs > 1) {
         ir_loop loop;
         ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, 2 * pairs), ir_int(b, 2), NULL, 0);
-        walk_rows(b, rows, loop.index, 2, context, visit);
+        walk_rows(b, from, rows, loop.index, 2, context, visit);
         ir_loop_end(b, &loop, NULL);
     } else if (pairs == 1) {
-        walk_rows(b, rows, ir_int(b, 0), 2, context, visit);
+        walk_rows(b, from, rows, ir_int(b, 0), 2, context, visit);
     }
     if (columns % 2)
-        walk_rows(b, rows, ir_int(b, columns - 1), 1, context, visit);
+        walk_rows(b, from, rows, ir_int(b, columns - 1), 1, context, visit);
+}
+
+void amx_blocks(ir *b, int rows, int columns, void *context, amx_visit visit) {
+    int whole = rows / AMX_GROUP_ROWS * AMX_GROUP_ROWS;
+    if (whole == rows && whole > AMX_GROUP_ROWS) {
+        ir_loop loop;
+        ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, whole), ir_int(b, AMX_GROUP_ROWS), NULL, 0);
+        walk_columns(b, loop.index, AMX_GROUP_ROWS, columns, context, visit);
+        ir_loop_end(b, &loop, NULL);
+    } else {
+        walk_columns(b, ir_int(b, 0), rows, columns, context, visit);
+    }
 }
 
 void amx_configure(ir *b) {

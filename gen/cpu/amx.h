@@ -9,7 +9,9 @@ enum {
     AMX_TILE = 16,        /* rows of a tile; fp32 columns of an accumulator */
     AMX_INNER = 32,       /* bf16 a row of a tile: a step of the inner dimension */
     AMX_TILE_BYTES = 1024,
-    AMX_BLOCK = 32        /* rows and columns of 2 x 2 accumulators */
+    AMX_BLOCK = 32,       /* rows and columns of 2 x 2 accumulators */
+    AMX_GROUP_ROWS = 64,  /* of a left operand, which stay in the first-level cache while columns of the right one go by */
+    AMX_CHUNK_ROWS = 256  /* more rows of scores than that leave the second-level cache */
 };
 
 /* Left operand: element (row, i) of part p is bf16 number i at at + row * lda + p * part. Rows: a multiple of AMX_TILE. */
@@ -36,7 +38,7 @@ typedef struct amx_product {
     amx_right right;
 } amx_product;
 
-/* A block of accumulators: mr x nr tiles, each 1 or 2, from row and column of tiles (i64) on. */
+/* A block of accumulators: mr x nr tiles, each 1 or 2, or 4 x 1, from row and column of tiles (i64) on. */
 typedef struct amx_block {
     val row, column;
     int mr, nr;
@@ -48,7 +50,7 @@ void amx_zero(ir *b, const amx_block *at);
 void amx_load(ir *b, const amx_block *at, val memory, int ld);
 void amx_store(ir *b, const amx_block *at, val memory, int ld);
 
-/* Calls `visit` for the blocks of rows (a multiple of 16) x columns (of tiles), rows inside. */
+/* Calls `visit` for the blocks of rows (a multiple of 16) x columns (of tiles), rows inside, in groups of AMX_GROUP_ROWS. */
 typedef void (*amx_visit)(ir *b, void *context, const amx_block *at);
 void amx_blocks(ir *b, int rows, int columns, void *context, amx_visit visit);
 

@@ -1,8 +1,10 @@
 /* decode.c: one step of every sequence. A task is one (sequence, kv head): its memory streams through once, updated and used by all G
- * query heads in the same pass: hk [K,mp] with slots as lanes, so that scores need no horizontal sums; then hv [M,vp]. */
+ * query heads in the same pass: hk [K,mp] with slots as lanes, so that scores need no horizontal sums; then hv [M,vp].
+ * With DEFER it is only read but for one step in so many, which folds the tokens that wait (decode_pending.c). */
 #include "gen/cpu/decode.h"
 
 #include "gen/cpu/memory.h"
+#include "gen/cpu/pending.h"
 #include "gen/cpu/tile.h"
 
 pieces pieces_of(int n, int vl) {
@@ -20,16 +22,21 @@ val f32_at(ir *b, val base, int64_t floats, int width) {
     return ir_load(b, ir_vec(b, b->f32, width), ir_atc(b, base, floats * 4), 4);
 }
 
+int decode_pass(const kernel *k) {
+    return tile_even(k->G, k->tile.knob[GEN_HEADS]);
+}
+
 void prefetch_ahead(kernel *k, val p, int64_t bytes, bool write) {
     int ahead = k->tile.knob[GEN_PREFETCH];
     for (int64_t line = 0; ahead && line < bytes; line += 64)
         ir_prefetch(&k->b, ir_atc(&k->b, p, ahead + line), write);
 }
 
-/* ---- score_slots: hk' = keep*hk + (scaled*hk + s*k), slots_p[g][m] = qs_g . hk'_m, in one pass over hk ---- */
+/* ---- score_slots: hk' = keep*hk + (scaled*hk + s*k), or hk if deferred; slots_p[g][m] = qs_g . hk'_m, in one pass ---- */
 
-static void score_slots_block(kernel *k, val f, val memory, int col, int nv, int g0, int heads, bool update) {
+static void score_slots_block(kernel *k, val f, val memory, int col, int nv, int g0, int heads) {
     ir *b = &k->b;
+    bool first = g0 == 0, update = first && decode_defer(k) == 1;
     int rows = k->tile.knob[GEN_STATE_ROWS];
     val acc[TILE_ACC_MAX], s[8], keep[8], scaled[8];
     for (int i = 0; i < heads * nv; i++)
@@ -45,8 +52,8 @@ static void score_slots_block(kernel *k, val f, val memory, int col, int nv, int
     for (int r = 0; r < rows; r++) {
         val key = ir_splat(b, ir_load_f32(b, ir_at(b, frame_at(k, f, k->d_k, NULL, r), column)));
         val row = ir_atc(b, base, ((int64_t)r * k->mp + col * b->vl) * 4), h[8];
-        if (update)
-            prefetch_ahead(k, row, (int64_t)nv * b->vl * 4, true);
+        if (first)
+            prefetch_ahead(k, row, (int64_t)nv * b->vl * 4, update);
         for (int j = 0; j < nv; j++) {
             val at = ir_atc(b, row, (int64_t)j * b->vl * 4);
             h[j] = ir_load_v(b, at);
@@ -75,11 +82,21 @@ static void emit_score_slots(decode *x) {
     val f = ir_param(b, 0), memory = memory_in_row(k, f);
     int nv = tile_even(k->mv, k->tile.knob[GEN_SCORE_VECTORS]);
     for (int col = 0; col < k->mv; col += nv)
-        for (int g = 0; g < k->G; g += DECODE_HEADS_MAX) {
-            int heads = k->G - g < DECODE_HEADS_MAX ? k->G - g : DECODE_HEADS_MAX;
-            score_slots_block(k, f, memory, col, k->mv - col < nv ? k->mv - col : nv, g, heads, g == 0);
+        for (int g = 0, pass = decode_pass(k); g < k->G; g += pass) {
+            int heads = k->G - g < pass ? k->G - g : pass;
+            score_slots_block(k, f, memory, col, k->mv - col < nv ? k->mv - col : nv, g, heads);
         }
     phase_end(k);
+}
+
+/* What a deferred kernel has left in the row. */
+static void fold_waiting(kernel *k, val f) {
+    ir *b = &k->b;
+    ir_if waiting;
+    ir_if_begin(b, &waiting, ir_cmp(b, ">", frame_i64(k, f, FRAME_PENDING_COUNT), ir_int(b, 0)));
+    pending_fold(k, f, memory_in_row(k, f));
+    pending_store_count(k, f, ir_int(b, 0));
+    ir_if_end(b, &waiting);
 }
 
 void emit_decode(kernel *k, const gen_cpu_unit *unit) {
@@ -88,8 +105,16 @@ void emit_decode(kernel *k, const gen_cpu_unit *unit) {
     if (k->rotate)
         x.table = row_rotation_table(k, DECODE_ANGLES);
     decode_emit_load(&x);
+    bool deferred = decode_defer(k) > 1;
     if (k->M) {
-        decode_emit_absorb(&x);
+        pending_emit(k);
+        if (deferred) {
+            decode_emit_absorb_pending(&x);
+            decode_emit_score_pending(&x);
+            decode_emit_share_pending(&x);
+        } else {
+            decode_emit_absorb(&x);
+        }
         emit_score_slots(&x);
     }
     decode_emit_store_token(&x);
@@ -106,15 +131,25 @@ void emit_decode(kernel *k, const gen_cpu_unit *unit) {
     ir_loop_begin(b, &tasks, ir_param(b, 1), ir_param(b, 2), ir_int(b, 1), NULL, 0);
     frame_task(k, f, ir_param(b, 0), ir_udiv(b, tasks.index, H), ir_urem(b, tasks.index, H));
     ir_if_begin(b, &here, ir_cmp(b, ">", frame_i64(k, f, FRAME_LENGTH), ir_int(b, 0)));
+    if (deferred)
+        decode_ask_pending(k, f);
     ir_call(b, x.load, &f, 1);
+    if (k->M && !deferred)
+        fold_waiting(k, f);
     if (k->M)
         ir_call(b, x.absorb, &f, 1); /* before store_token: with R = L its ring entry is the one to be overwritten */
     ir_call(b, x.store_token, &f, 1);
+    if (deferred)
+        decode_fold_in_turn(k, f, memory_in_row(k, f));
     if (k->M)
         ir_call(b, x.score_slots, &f, 1);
+    if (deferred)
+        ir_call(b, x.score_pending, &f, 1);
     if (k->W)
         ir_call(b, x.score_window, &f, 1);
     ir_call(b, x.softmax, &f, 1);
+    if (deferred)
+        ir_call(b, x.share_pending, &f, 1);
     ir_call(b, x.read, &f, 1);
     ir_call(b, x.store_out, &f, 1);
     ir_if_end(b, &here);

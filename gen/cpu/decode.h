@@ -9,6 +9,7 @@ enum { DECODE_PIECES_MAX = 64, DECODE_HEADS_MAX = 8, DECODE_ANGLES = 16 };
 typedef struct decode {
     kernel *k;
     rotation_table table; /* rotation by 0 .. DECODE_ANGLES-1 tokens */
+    val score_pending, share_pending; /* deferred */
     val load, absorb, store_token, score_slots, score_window, softmax, read, store_out;
 } decode;
 
@@ -16,6 +17,16 @@ typedef struct decode {
 void decode_emit_load(decode *x);
 void decode_emit_absorb(decode *x);
 void decode_emit_store_token(decode *x);
+/* Mapped key and value of token pos - lag, f32, to k and v; and where its gates stand (given_s: where s is given). */
+void decode_load_absorbed(kernel *k, val f, val key, val value);
+void decode_absorbed_gates(kernel *k, val f, val *gate, val *given_s);
+/* decode_pending.c */
+int decode_defer(const kernel *k); /* DEFER: steps from one update of the memory to the next, 1: no token ever waits */
+void decode_ask_pending(kernel *k, val f);
+void decode_emit_absorb_pending(decode *x);
+void decode_fold_in_turn(kernel *k, val f, val memory);
+void decode_emit_score_pending(decode *x);
+void decode_emit_share_pending(decode *x);
 /* decode_window.c */
 void decode_emit_score_window(decode *x);
 /* decode_read.c */
@@ -38,9 +49,16 @@ typedef struct window {
 window window_of(kernel *k, val f);
 /* Scores, then probabilities, of a head (i64) over the window. */
 val window_at(kernel *k, val f, const window *w, val head);
+/* At a token of the window, by index and entry: asks for `bytes` from byte `from` on of the row, of keys or of values,
+ * PREFETCH bytes ahead. */
+void window_ask(kernel *k, val f, const window *w, val index, val entry, bool values, int64_t from, int64_t bytes);
+/* acc (of the ISA's length) + q * x, whatever their width: narrow products are widened with zeros */
+val accumulate_dot(ir *b, val acc, val q, val x, int width);
 /* entry + 1, or 0 at the ring's end */
 val next_entry(ir *b, val entry, val ring);
 
+/* HEADS, evened out: query heads that share a pass over memory or values; further passes find what they read in a cache. */
+int decode_pass(const kernel *k);
 /* Asks for the lines of `bytes` at p + PREFETCH. Memories and rings of neighbouring heads are adjacent, so that what is asked
  * for past the end of one is the beginning of the next. */
 void prefetch_ahead(kernel *k, val p, int64_t bytes, bool write);

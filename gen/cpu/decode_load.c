@@ -49,12 +49,31 @@ static void gate_piece(ir *b, void *context, val offset, int width) {
     ir_store(b, scaled, ir_at(b, frame_at(k, c->f, k->scaled, NULL, 0), at), 4);
 }
 
+void decode_load_absorbed(kernel *k, val f, val key, val value) {
+    int esize = row_element_bytes(k->p->dtype);
+    val j = ir_int(&k->b, -k->L);
+    row_copy c = {.dtype = k->p->dtype, .map = k->p->slot_map, .scale = 1, .to = key};
+    c.from = frame_token(k, f, FRAME_K, FRAME_RING_K, offsetof(nha_cpu_args, k), (int64_t)k->K * esize, j);
+    row_load(&k->b, k->K, &c);
+    c = (row_copy){.dtype = k->p->dtype, .map = k->p->value_map, .scale = 1, .to = value};
+    c.from = frame_token(k, f, FRAME_V, FRAME_RING_V, offsetof(nha_cpu_args, v), (int64_t)k->V * esize, j);
+    row_load(&k->b, k->V, &c);
+}
+
+void decode_absorbed_gates(kernel *k, val f, val *gate, val *given_s) {
+    int64_t bytes = (int64_t)k->M * row_element_bytes(k->p->gate_dtype);
+    val j = ir_int(&k->b, -k->L);
+    *gate = frame_token(k, f, FRAME_GATE, FRAME_RING_GATE, offsetof(nha_cpu_args, gate), bytes, j);
+    *given_s = NULL;
+    if (k->p->gate_s_given)
+        *given_s = frame_token(k, f, FRAME_S, FRAME_RING_S, offsetof(nha_cpu_args, s), bytes, j);
+}
+
 void decode_emit_absorb(decode *x) {
     kernel *k = x->k;
     ir *b = &k->b;
     x->absorb = phase_begin(k, "absorb", "p", (const char *const[]){"scratch"});
-    val f = ir_param(b, 0), j = ir_int(b, -k->L);
-    int esize = row_element_bytes(k->p->dtype), gsize = row_element_bytes(k->p->gate_dtype);
+    val f = ir_param(b, 0);
     ir_loop pad;
     ir_loop_begin(b, &pad, ir_int(b, 0), ir_int(b, k->mp * 4), ir_int(b, b->vl * 4), NULL, 0);
     ir_store_v(b, ir_zero(b), ir_at(b, frame_at(k, f, k->s, NULL, 0), pad.index));
@@ -65,16 +84,9 @@ void decode_emit_absorb(decode *x) {
     tile_zero(b, frame_at(k, f, k->d_v, NULL, 0), k->vp);
     ir_if exists;
     ir_if_begin(b, &exists, ir_cmp(b, ">=", frame_i64(k, f, FRAME_POSITION), ir_int(b, k->L)));
-    row_copy key = {.dtype = k->p->dtype, .map = k->p->slot_map, .scale = 1, .to = frame_at(k, f, k->d_k, NULL, 0)};
-    key.from = frame_token(k, f, FRAME_K, FRAME_RING_K, offsetof(nha_cpu_args, k), (int64_t)k->K * esize, j);
-    row_load(b, k->K, &key);
-    row_copy value = {.dtype = k->p->dtype, .map = k->p->value_map, .scale = 1, .to = frame_at(k, f, k->d_v, NULL, 0)};
-    value.from = frame_token(k, f, FRAME_V, FRAME_RING_V, offsetof(nha_cpu_args, v), (int64_t)k->V * esize, j);
-    row_load(b, k->V, &value);
+    decode_load_absorbed(k, f, frame_at(k, f, k->d_k, NULL, 0), frame_at(k, f, k->d_v, NULL, 0));
     gate_context gate = {.k = k, .f = f};
-    gate.gate = frame_token(k, f, FRAME_GATE, FRAME_RING_GATE, offsetof(nha_cpu_args, gate), (int64_t)k->M * gsize, j);
-    if (k->p->gate_s_given)
-        gate.given_s = frame_token(k, f, FRAME_S, FRAME_RING_S, offsetof(nha_cpu_args, s), (int64_t)k->M * gsize, j);
+    decode_absorbed_gates(k, f, &gate.gate, &gate.given_s);
     tile_pieces(b, k->M, &gate, gate_piece);
     ir_if_end(b, &exists);
     phase_end(k);

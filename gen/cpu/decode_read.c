@@ -5,6 +5,7 @@
 #include "gen/cpu/decode.h"
 #include "gen/cpu/ir_math.h"
 #include "gen/cpu/memory.h"
+#include "gen/cpu/pending.h"
 #include "gen/cpu/tile.h"
 
 static val broadcast(ir *b, val scalar, int width) {
@@ -79,11 +80,11 @@ void decode_emit_softmax(decode *x) {
     phase_end(k);
 }
 
-/* ---- read: hv' = keep*hv + (scaled*hv + s*v); out_g = sum_m p hv' + sum_j p v_j, for a block of V's columns ---- */
+/* ---- read: hv' = keep*hv + (scaled*hv + s*v), or hv if deferred; out_g = sum_m p hv' + sum_j p v_j, by blocks of V ---- */
 
-static void read_slots(kernel *k, val f, val memory, val *acc, const pieces *p, int first, int count, int g0, int heads,
-                       bool update) {
+static void read_slots(kernel *k, val f, val memory, val *acc, const pieces *p, int first, int count, int g0, int heads) {
     ir *b = &k->b;
+    bool update = g0 == 0 && decode_defer(k) == 1;
     val token[DECODE_PIECES_MAX];
     for (int j = 0; update && j < count; j++)
         token[j] = f32_at(b, frame_at(k, f, k->d_v, NULL, 0), p->offset[first + j], p->width[first + j]);
@@ -91,12 +92,15 @@ static void read_slots(kernel *k, val f, val memory, val *acc, const pieces *p, 
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->M), ir_int(b, 1), acc, heads * count);
     val row = ir_at(b, memory, ir_mulc(b, loop.index, k->vp * 4)), slot = ir_mulc(b, loop.index, 4);
-    val s = ir_load_f32(b, ir_at(b, frame_at(k, f, k->s, NULL, 0), slot));
-    val keep = ir_load_f32(b, ir_at(b, frame_at(k, f, k->keep, NULL, 0), slot));
-    val scaled = ir_load_f32(b, ir_at(b, frame_at(k, f, k->scaled, NULL, 0), slot));
+    val s = NULL, keep = NULL, scaled = NULL;
+    if (update) {
+        s = ir_load_f32(b, ir_at(b, frame_at(k, f, k->s, NULL, 0), slot));
+        keep = ir_load_f32(b, ir_at(b, frame_at(k, f, k->keep, NULL, 0), slot));
+        scaled = ir_load_f32(b, ir_at(b, frame_at(k, f, k->scaled, NULL, 0), slot));
+    }
     val weight[DECODE_HEADS_MAX];
-    if (update)
-        prefetch_ahead(k, ir_atc(b, row, (int64_t)p->offset[first] * 4), span, true);
+    if (g0 == 0)
+        prefetch_ahead(k, ir_atc(b, row, (int64_t)p->offset[first] * 4), span, update);
     for (int g = 0; g < heads; g++)
         weight[g] = ir_load_f32(b, ir_at(b, frame_at(k, f, k->slots_p, ir_int(b, g0 + g), 0), slot));
     for (int j = 0; j < count; j++) {
@@ -114,6 +118,22 @@ static void read_slots(kernel *k, val f, val memory, val *acc, const pieces *p, 
     ir_loop_end(b, &loop, acc);
 }
 
+/* acc[g] += pending_p[g][j] * v_j */
+static void read_pending(kernel *k, val f, val *acc, const pieces *p, int first, int count, int g0, int heads) {
+    ir *b = &k->b;
+    ir_loop loop;
+    ir_loop_begin(b, &loop, ir_int(b, 0), frame_i64(k, f, FRAME_PENDING_COUNT), ir_int(b, 1), acc, heads * count);
+    val row = pending_at(k, f, loop.index, k->pending_v), token = ir_mulc(b, loop.index, 4);
+    for (int g = 0; g < heads; g++) {
+        val weight = ir_load_f32(b, ir_at(b, frame_at(k, f, k->pending_p, ir_int(b, g0 + g), 0), token));
+        for (int j = 0; j < count; j++) {
+            val v = f32_at(b, row, p->offset[first + j], p->width[first + j]);
+            acc[g * count + j] = ir_fma(b, broadcast(b, weight, p->width[first + j]), v, acc[g * count + j]);
+        }
+    }
+    ir_loop_end(b, &loop, acc);
+}
+
 static void read_window(kernel *k, val f, const window *w, val *acc, const pieces *p, int first, int count, int g0, int heads) {
     ir *b = &k->b;
     int esize = row_element_bytes(k->p->dtype);
@@ -124,8 +144,6 @@ static void read_window(kernel *k, val f, const window *w, val *acc, const piece
     ir_loop_begin(b, &loop, ir_int(b, 0), w->count, ir_int(b, 1), carried, heads * count + 1);
     val row = ir_at(b, ring, ir_mulc(b, carried[0], (int64_t)k->V * esize)), weight[DECODE_HEADS_MAX];
     int64_t span = (int64_t)(p->offset[first + count - 1] + p->width[first + count - 1] - p->offset[first]) * esize;
-    if (g0 == 0)
-        prefetch_ahead(k, ir_atc(b, row, (int64_t)p->offset[first] * esize), span, false);
     for (int g = 0; g < heads; g++)
         weight[g] = ir_load_f32(b, ir_at(b, window_at(k, f, w, ir_int(b, g0 + g)), ir_mulc(b, loop.index, 4)));
     for (int j = 0; j < count; j++) {
@@ -136,6 +154,8 @@ static void read_window(kernel *k, val f, const window *w, val *acc, const piece
             carried[1 + g * count + j] = ir_fma(b, broadcast(b, weight[g], width), v, carried[1 + g * count + j]);
         ir_barrier(b);
     }
+    if (g0 == 0) /* last: its addresses need registers that the weights' have taken */
+        window_ask(k, f, w, loop.index, carried[0], true, (int64_t)p->offset[first] * esize, span);
     carried[0] = next_entry(b, carried[0], w->ring);
     ir_loop_end(b, &loop, carried);
     memcpy(acc, carried + 1, sizeof acc[0] * (size_t)(heads * count));
@@ -151,14 +171,16 @@ void decode_emit_read(decode *x) {
     int block = tile_even(p.count, k->tile.knob[GEN_READ_VECTORS]);
     for (int first = 0; first < p.count; first += block) {
         int count = p.count - first < block ? p.count - first : block;
-        for (int g0 = 0; g0 < k->G; g0 += DECODE_HEADS_MAX) {
-            int heads = k->G - g0 < DECODE_HEADS_MAX ? k->G - g0 : DECODE_HEADS_MAX;
+        for (int g0 = 0, pass = decode_pass(k); g0 < k->G; g0 += pass) {
+            int heads = k->G - g0 < pass ? k->G - g0 : pass;
             val acc[TILE_ACC_MAX];
             for (int g = 0; g < heads; g++)
                 for (int j = 0; j < count; j++)
                     acc[g * count + j] = LLVMConstNull(ir_vec(b, b->f32, p.width[first + j]));
             if (k->M)
-                read_slots(k, f, memory, acc, &p, first, count, g0, heads, g0 == 0);
+                read_slots(k, f, memory, acc, &p, first, count, g0, heads);
+            if (k->M && decode_defer(k) > 1)
+                read_pending(k, f, acc, &p, first, count, g0, heads);
             if (k->W)
                 read_window(k, f, &w, acc, &p, first, count, g0, heads);
             for (int g = 0; g < heads; g++)

@@ -38,8 +38,28 @@ static void store_dots(kernel *k, val f, const window *w, val *acc, int g0, int 
     }
 }
 
-/* acc[g] += q * x, whatever the width of x: narrow products are widened with zeros */
-static val accumulate_dot(ir *b, val acc, val q, val x, int width) {
+/* Rings are read from the window's first entry on, round their end; so they are asked for, and past the window's last token
+ * the first ones of the stream that comes next: after keys the values, after values the keys of the next head. */
+void window_ask(kernel *k, val f, const window *w, val index, val entry, bool values, int64_t from, int64_t bytes) {
+    ir *b = &k->b;
+    int64_t esize = row_element_bytes(k->p->dtype), row[2] = {k->K * esize, k->V * esize};
+    int64_t ahead = k->tile.knob[GEN_PREFETCH] / row[values];
+    if (ahead == 0)
+        return;
+    ahead = ahead < k->W ? ahead : k->W;
+    val keys = frame_ptr(k, f, k->p->rope == NHA_ROPE_GIVEN ? FRAME_RING_RK : FRAME_RING_K);
+    val here = values ? frame_ptr(k, f, FRAME_RING_V) : keys;
+    val next = values ? ir_at(b, keys, ir_mulc(b, w->ring, row[0])) : frame_ptr(k, f, FRAME_RING_V);
+    val past = ir_sub(b, ir_addc(b, index, ahead), w->count), inside = ir_cmp(b, "<", past, ir_int(b, 0));
+    val to = ir_add(b, ir_select(b, inside, entry, w->entry), ir_select(b, inside, ir_int(b, ahead), past));
+    to = ir_select(b, ir_cmp(b, "<", to, w->ring), to, ir_sub(b, to, w->ring));
+    val in_next = ir_at(b, next, ir_mulc(b, to, row[!values]));
+    val at = ir_select(b, inside, ir_at(b, here, ir_mulc(b, to, row[values])), in_next);
+    for (int64_t line = 0; line < bytes; line += 64)
+        ir_prefetch(b, ir_atc(b, at, from + line), false);
+}
+
+val accumulate_dot(ir *b, val acc, val q, val x, int width) {
     if (width == b->vl)
         return ir_fma(b, q, x, acc);
     int widen[IR_VECTOR_MAX];
@@ -59,7 +79,7 @@ static void dot_plain(kernel *k, val f, const window *w, int g0, int heads) {
     ir_loop_begin(b, &loop, ir_int(b, 0), w->count, ir_int(b, 1), &entry, 1);
     val key = ir_at(b, ring, ir_mulc(b, entry, (int64_t)k->K * esize)), acc[DECODE_HEADS_MAX];
     if (g0 == 0)
-        prefetch_ahead(k, key, (int64_t)k->K * esize, false);
+        window_ask(k, f, w, loop.index, entry, false, 0, (int64_t)k->K * esize);
     for (int g = 0; g < heads; g++)
         acc[g] = ir_zero(b);
     for (int i = 0; i < p.count; i++) {
@@ -138,7 +158,7 @@ static void dot_rotated(decode *x, val f, const window *w, int g0, int heads) {
     ir_loop_begin(b, &keys, from, to, ir_int(b, 1), &entry, 1);
     val key = ir_at(b, ring, ir_mulc(b, entry, (int64_t)k->K * esize)), acc[DECODE_HEADS_MAX];
     if (g0 == 0)
-        prefetch_ahead(k, key, (int64_t)k->K * esize, false);
+        window_ask(k, f, w, ir_sub(b, keys.index, w->lowest), entry, false, 0, (int64_t)k->K * esize);
     val table = ir_mulc(b, ir_sub(b, keys.index, groups.index), (int64_t)k->hp * 4);
     for (int g = 0; g < heads; g++)
         acc[g] = ir_zero(b);

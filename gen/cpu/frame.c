@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "gen/cpu/prefill.h"
 #include "gen/cpu/tile.h"
 
 static int round_up(int n, int to) {
@@ -55,13 +56,13 @@ static void amx_layout(kernel *k, int64_t *at) {
         k->right_keys = take_right(at, Kt, C, mapped);
         k->right_values = take_right(at, C, k->vp, values);
         k->right_weights = take_right(at, C, k->mp, WEIGHT_PARTS);
-        k->decay_chunk = take(at, C, k->mp);
+        k->decay_chunk = k->chunk < C ? take(at, C, k->mp) : k->decay;
         k->earlier = take(at, k->chunk_rows, k->mp);
         k->left_within = take_left(at, k->chunk_rows, C, WEIGHT_PARTS);
-        k->left_earlier = take_left(at, k->chunk_rows, Mt, READ_PARTS);
+        k->left_earlier = k->chunk < C ? take_left(at, k->chunk_rows, Mt, READ_PARTS) : k->left_read;
         k->right_pairs_t = take_right(at, Mt, C, WEIGHT_PARTS);
-        k->tile_out = take(at, AMX_BLOCK, AMX_BLOCK);
     }
+    k->tile_out = take(at, AMX_BLOCK, AMX_BLOCK);
     int64_t panel = 0;
     k->panel_keys = take_right(&panel, Kt, C, rotated);
     k->panel_values = take_right(&panel, C, k->vp, values);
@@ -80,6 +81,15 @@ static void vector_layout(kernel *k, int64_t *at) {
     k->panel_floats = k->W ? (int64_t)k->K * C + (int64_t)C * k->vp : 0;
 }
 
+/* What a fold of pending tokens needs beside keep and scaled. */
+static void pending_layout(kernel *k, int64_t *at) {
+    k->pending_floats = NHA_CPU_PENDING_FLOATS(k->K, k->V, k->M, k->p->gate_s_given);
+    k->pending_k = (k->p->gate_s_given ? 3 : 2) * k->mp;
+    k->pending_v = k->pending_k + NHA_CPU_PADDED(k->K);
+    k->pending_c = take(at, NHA_CPU_PENDING, k->mp);
+    k->pending_e = take(at, 1, k->mp);
+}
+
 static void prefill_layout(kernel *k, int64_t *at) {
     int C = k->block, rows = k->chunk_rows;
     k->stage = take(at, C + 1, k->stage_ld);
@@ -95,9 +105,13 @@ static void prefill_layout(kernel *k, int64_t *at) {
         k->pairs = take(at, C, k->mp);
         k->pairs_t = take(at, k->M + k->b.vl, C);
         k->within = take(at, rows, C);
+        pending_layout(k, at);
     }
     k->scores = take(at, rows, k->mp + k->key_panels * C);
-    k->out = take(at, rows, k->vp);
+    if (k->direct_out)
+        k->out_rows = take(at, 1, 2 * rows);
+    else
+        k->out = take(at, rows, k->vp);
     k->row_max = take(at, 1, round_up(rows, 16));
     k->row_sum = take(at, 1, round_up(rows, 16));
     k->row_fix = take(at, 1, round_up(rows, 16));
@@ -106,6 +120,8 @@ static void prefill_layout(kernel *k, int64_t *at) {
         k->sine = take(at, C, k->hp);
     }
     k->panel_list = take(at, 1, 2 * k->key_panels);
+    if (k->tiles_listed)
+        k->tile_list = take(at, k->chunk / AMX_TILE, (int)window_list_floats(k->key_panels * C / AMX_TILE));
     if (k->amx)
         amx_layout(k, at);
     else
@@ -126,6 +142,8 @@ static void decode_layout(kernel *k, int64_t *at) {
         k->keep = take(at, 1, k->mp);
         k->scaled = take(at, 1, k->mp);
         k->slots_p = take(at, k->G, k->mp);
+        pending_layout(k, at);
+        k->pending_p = take(at, k->G, NHA_CPU_PENDING);
     }
     k->out = take(at, k->G, k->vp);
     k->row_max = take(at, 1, round_up(k->G, 16));
@@ -154,7 +172,7 @@ void kernel_layout(kernel *k, const gen_problem *problem, nha_op op, const gen_i
     k->block = op == NHA_PREFILL ? tile->knob[GEN_BLOCK_TOKENS] : 1;
     k->amx = op == NHA_PREFILL && gen_cpu_on_amx(problem, isa);
     k->rows = k->block * k->G;
-    k->chunk = k->amx ? AMX_TILE : k->block;
+    k->chunk = !k->amx ? k->block : AMX_INNER * k->G <= AMX_CHUNK_ROWS ? AMX_INNER : AMX_TILE;
     k->chunk_rows = k->chunk * k->G;
     k->bv = k->block / isa->vector;
     k->mp = (int)NHA_CPU_PADDED(k->M);
@@ -170,6 +188,8 @@ void kernel_layout(kernel *k, const gen_problem *problem, nha_op op, const gen_i
     int64_t panels = k->W ? (k->W - 1 + k->block - 1) / k->block + 1 : 0;
     k->key_panels = tile->knob[GEN_KEY_PANELS] < panels ? tile->knob[GEN_KEY_PANELS] : (int)panels;
     k->online = k->key_panels < panels;
+    k->direct_out = k->amx && !k->online;
+    k->tiles_listed = k->amx && k->W > 0 && k->G % 4 == 0;
 
     int64_t at = FRAME_BYTES;
     if (k->M && op == NHA_PREFILL) {
@@ -249,6 +269,10 @@ static void set_ring(kernel *k, val f, frame_slot slot, size_t member, val row, 
     frame_set(k, f, slot, ir_at(b, row, offset));
 }
 
+val frame_pending_count(kernel *k, val row, val h) {
+    return ir_atc(&k->b, ir_at(&k->b, row, h), NHA_CPU_ROW_PENDING);
+}
+
 /* Position, available tokens and rings from the cache row, if there is a cache. */
 static void set_cache(kernel *k, val f, val n, val h) {
     ir *b = &k->b;
@@ -283,6 +307,13 @@ static void set_cache(kernel *k, val f, val n, val h) {
     set_ring(k, f, FRAME_RING_V, offsetof(nha_cpu_cache, v_offset), row, h, ring, k->V * esize);
     if (k->M)
         set_ring(k, f, FRAME_RING_GATE, offsetof(nha_cpu_cache, gate_offset), row, h, ring, k->M * gsize);
+    if (k->M) {
+        val area = ir_mulc(b, h, k->pending_floats * NHA_CPU_PENDING * 4);
+        area = ir_add(b, area, frame_arg(k, f, cache + offsetof(nha_cpu_cache, pending_offset)));
+        frame_set(k, f, FRAME_PENDING, ir_at(b, row, area));
+        val count = ir_load(b, b->i8, frame_pending_count(k, row, h), 1);
+        frame_set(k, f, FRAME_PENDING_COUNT, LLVMBuildZExt(b->builder, count, b->i64, ""));
+    }
     if (k->M && k->p->gate_s_given)
         set_ring(k, f, FRAME_RING_S, offsetof(nha_cpu_cache, s_offset), row, h, ring, k->M * gsize);
     if (k->p->rope == NHA_ROPE_GIVEN)

@@ -19,7 +19,9 @@
     X(RING, "ring_tokens, at least 1")                                                                                 \
     X(Q, "") X(K, "") X(V, "") X(GATE, "") X(S, "") X(RQ, "") X(RK, "") X(O, "") X(LSE, "")                            \
     X(RING_K, "rings of this head") X(RING_V, "") X(RING_GATE, "") X(RING_S, "") X(RING_RK, "")                        \
-    X(PANELS, "panels in the ring of scratch") X(FIRST_PANEL, "oldest panel that holds a token")
+    X(BLOCK, "first local token of the block under way")                                                               \
+    X(PANELS, "panels in the ring of scratch") X(FIRST_PANEL, "oldest panel that holds a token")                       \
+    X(PENDING, "pending tokens of this head in the cache row") X(PENDING_COUNT, "how many")
 
 typedef enum frame_slot {
 #define FRAME_ENUM_(name, meaning) FRAME_##name,
@@ -48,7 +50,7 @@ typedef struct kernel {
     int mp, vp;           /* padded slots and values: row strides of the memory */
     int mv, vv;           /* vectors that hold M slots, V values */
     int block;            /* BLOCK_TOKENS */
-    int chunk, chunk_rows; /* tokens of a block under way at a time, and their rows: all of them, on AMX 16 */
+    int chunk, chunk_rows; /* tokens of a block under way at a time, and their rows: all of them, on AMX 32 or 16 */
     int bv;               /* vectors of a block of tokens */
     int hp;               /* K/2 rounded up to vectors */
     int stage_ld;         /* row stride of staged keys and queries, with slack for whole vectors */
@@ -67,12 +69,16 @@ typedef struct kernel {
     buffer within;                /* [chunk_rows][block]: q.k of the block, then p.weights */
     buffer scores;                /* [chunk_rows][mp + KEY_PANELS*block]: scores, then probabilities */
     buffer slots_p;               /* [chunk_rows][mp]: p * decay */
-    buffer out;                   /* [chunk_rows][vp] unnormalised */
+    buffer out;                   /* [chunk_rows][vp] unnormalised; none where direct_out */
     buffer row_max, row_sum, row_fix; /* [chunk_rows] */
     buffer cosine, sine;          /* [block][hp] */
     buffer panel_list;            /* [key_panels] addresses of the panels of this softmax step, newest first */
     int key_panels;               /* panels under one softmax step */
     bool online;                  /* more panels than that may exist */
+    bool direct_out;              /* AMX, not online: sums go from tiles to o */
+    bool tiles_listed;            /* AMX, and the rows of 16 tokens fill columns of four tiles */
+    buffer tile_list;             /* [chunk / 16] lists of prefill_tiles.c, if tiles_listed */
+    buffer out_rows;              /* [chunk_rows] addresses in o, if direct_out */
     int64_t panel_floats;         /* keys [K][block] then values [block][vp]; on AMX panel_keys, then panel_values */
     /* AMX: operands in bf16 instead of qs, qw, absorb_*, slots_p and what within and scores become. Kt, Mt: multiples of 32 */
     bool amx;
@@ -83,13 +89,18 @@ typedef struct kernel {
     amx_right right_hk, right_hv; /* copies of the memory: [Kt][mp], [Mt][vp] */
     amx_right right_keys, right_values, right_weights; /* of absorbed tokens: [Kt][block], [block][vp], [block][mp] */
     amx_right panel_keys, panel_values; /* `at` from the start of a panel */
-    buffer decay_chunk;           /* [block][mp]: product of e from the chunk's first token on */
+    buffer decay_chunk;           /* [block][mp]: product of e from the chunk's first token on: decay, if the chunk is the block */
     buffer earlier;               /* [chunk_rows][mp]: scores of the block's tokens before the chunk */
     amx_left left_within, left_earlier; /* [chunk_rows][block]: q.k; [chunk_rows][Mt]: p * decay_chunk */
     amx_right right_pairs_t;      /* [Mt][block] */
     buffer tile_out;              /* [32][32] */
     int64_t ring_at;              /* byte offset of the panel ring; the rest of scratch */
+    /* pending tokens of a cache row: pending.h */
+    buffer pending_c, pending_e;  /* [NHA_CPU_PENDING][mp] weight of token j, [mp] product of all e */
+    int64_t pending_floats, pending_k, pending_v; /* of a token, its key and its value within: floats */
+    val fold_pending, weigh_pending; /* phases */
     /* decode */
+    buffer pending_p;             /* [G][NHA_CPU_PENDING]: sum over slots of probability * weight of token j */
     buffer d_k, d_v;              /* [K], [V]: absorbed token, mapped */
     int64_t window_scores_at;     /* [G][P] after all else, P = min(W, ring_tokens) rounded up to vectors */
 } kernel;
@@ -108,6 +119,9 @@ val frame_arg(kernel *k, val f, size_t offset);     /* i64 member of nha_cpu_arg
 val frame_arg_ptr(kernel *k, val f, size_t offset);
 /* Address of (row, column) of a buffer; row i64 or NULL for 0. */
 val frame_at(kernel *k, val f, buffer buf, val row, int column);
+
+/* Address of the byte in a cache row that counts the pending tokens of head h. */
+val frame_pending_count(kernel *k, val row, val h);
 
 /* Fills the frame for (n, h) of args. Afterwards FRAME_LENGTH is -1 for a sequence to be skipped (cache_index -1). */
 void frame_task(kernel *k, val f, val args, val n, val h);

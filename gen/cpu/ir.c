@@ -14,6 +14,7 @@ void ir_init(ir *b, LLVMContextRef context, const char *module, const gen_isa *i
     b->vl = isa->vector;
     b->void_type = LLVMVoidTypeInContext(context);
     b->i1 = LLVMInt1TypeInContext(context);
+    b->i8 = LLVMInt8TypeInContext(context);
     b->i16 = LLVMInt16TypeInContext(context);
     b->i32 = LLVMInt32TypeInContext(context);
     b->i64 = LLVMInt64TypeInContext(context);
@@ -351,7 +352,7 @@ void ir_store_dtype(ir *b, int dtype, int width, val v, val p) {
 }
 
 void ir_prefetch(ir *b, val p, bool write) {
-    val args[] = {p, ir_i32(b, write), ir_i32(b, 3), ir_i32(b, 1)};
+    val args[] = {p, ir_i32(b, write), ir_i32(b, 2), ir_i32(b, 1)};
     intrinsic(b, "llvm.prefetch", &b->ptr, 1, args, 4);
 }
 

@@ -19,7 +19,7 @@ typedef struct ir {
     LLVMBuilderRef builder;
     const gen_isa *isa;
     int vl; /* floats in a vector */
-    LLVMTypeRef void_type, i1, i16, i32, i64, f32, f16, ptr;
+    LLVMTypeRef void_type, i1, i8, i16, i32, i64, f32, f16, ptr;
     LLVMTypeRef vf, vi; /* <vl x float>, <vl x i32> */
     val fn;             /* function under construction */
     val lanes;          /* <0, 1, 2, ...> of vi */
@@ -79,6 +79,8 @@ val ir_is_null(ir *b, val p);
 /* `width` elements of a dtype in user memory <-> f32; width is a power of two up to 16; 1 gives a scalar. Only naturally aligned to the element. */
 val ir_load_dtype(ir *b, int dtype, int width, val p);
 void ir_store_dtype(ir *b, int dtype, int width, val v, val p);
+/* The line at p, into the second-level cache: what is asked for into the first occupies its few line buffers, which the
+ * loads need. */
 void ir_prefetch(ir *b, val p, bool write);
 /* Every line of `bytes` from p on, into the second-level cache. */
 void ir_prefetch_row(ir *b, val p, int64_t bytes);

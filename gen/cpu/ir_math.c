@@ -37,7 +37,42 @@ static val round_to_power(ir *b, val x, val *power) {
     return ir_fsub(b, shifted, magic);
 }
 
+/* Whether x is a vector that AVX-512 rounds and scales by one instruction each. */
+static bool scales(const ir *b, val x) {
+    return b->vl == 16 && ir_width(x) == 16;
+}
+
+/* Below the smallest power of two that is not zero, and finite: scaling makes zero of it. */
+static const double vanishing = -200.0;
+
+/* Narrow values take the way of whole vectors, so that a tail has the bits it would have in the middle. */
+static bool widens(const ir *b, val x) {
+    return b->vl == 16 && ir_width(x) < 16;
+}
+
+static val widened(ir *b, val x) {
+    int width = ir_width(x), lanes[IR_VECTOR_MAX];
+    if (width == 1)
+        return ir_splat(b, x);
+    for (int i = 0; i < b->vl; i++)
+        lanes[i] = i % width;
+    return ir_shuffle(b, x, NULL, lanes, b->vl);
+}
+
+static val narrowed(ir *b, val x, int width) {
+    int lanes[IR_VECTOR_MAX];
+    if (width == 1)
+        return LLVMBuildExtractElement(b->builder, x, ir_i32(b, 0), "");
+    for (int i = 0; i < width; i++)
+        lanes[i] = i;
+    return ir_shuffle(b, x, NULL, lanes, width);
+}
+
 val ir_exp2(ir *b, val x, int degree) {
+    if (widens(b, x))
+        return narrowed(b, ir_exp2(b, widened(b, x), degree), ir_width(x));
+    if (scales(b, x))
+        return ir_exp2_scale(b, ir_fmax(b, x, ir_like(b, x, vanishing)), degree);
     val lowest = ir_like(b, x, -126.0), power;
     val clamped = ir_fmax(b, x, lowest);
     val r = ir_fsub(b, clamped, round_to_power(b, clamped, &power));
@@ -51,18 +86,47 @@ val ir_exp2_scale(ir *b, val x, int degree) {
     return ir_scale(b, p, n);
 }
 
+/* exp(r) - 1 for r = x - n ln2, |r| <= ln2/2 */
+static val expm1_rest(ir *b, val x, val n) {
+    val r = ir_fma(b, n, ir_like(b, x, -ln2_high), x);
+    r = ir_fma(b, n, ir_like(b, x, -ln2_low), r);
+    return ir_fmul(b, r, polynomial(b, r, expm1_6, 6));
+}
+
 void ir_exp_expm1(ir *b, val x, val *exp, val *expm1) {
+    if (widens(b, x)) {
+        ir_exp_expm1(b, widened(b, x), exp, expm1);
+        if (exp)
+            *exp = narrowed(b, *exp, ir_width(x));
+        if (expm1)
+            *expm1 = narrowed(b, *expm1, ir_width(x));
+        return;
+    }
+    if (scales(b, x)) {
+        val above = ir_fmax(b, x, ir_like(b, x, vanishing)), one = ir_like(b, x, 1);
+        val n = ir_round(b, ir_fmul(b, above, ir_like(b, x, log2_e))), q = expm1_rest(b, above, n);
+        val power = ir_scale(b, one, n);
+        if (exp)
+            *exp = ir_fma(b, q, power, power);
+        if (expm1)
+            *expm1 = ir_fma(b, q, power, ir_fsub(b, power, one));
+        return;
+    }
     val lowest = ir_like(b, x, -87.0), power;
     val clamped = ir_fmax(b, x, lowest);
     val n = round_to_power(b, ir_fmul(b, clamped, ir_like(b, x, log2_e)), &power);
-    val r = ir_fma(b, n, ir_like(b, x, -ln2_high), clamped);
-    r = ir_fma(b, n, ir_like(b, x, -ln2_low), r);
-    val q = ir_fmul(b, r, polynomial(b, r, expm1_6, 6));
-    val below = ir_flt(b, x, lowest);
+    val q = expm1_rest(b, clamped, n), below = ir_flt(b, x, lowest);
     if (exp)
         *exp = ir_select(b, below, ir_like(b, x, 0), ir_fma(b, q, power, power));
     if (expm1)
         *expm1 = ir_select(b, below, ir_like(b, x, -1), ir_fma(b, q, power, ir_fsub(b, power, ir_like(b, x, 1))));
+}
+
+/* x / y for y near 1 */
+static val quotient(ir *b, val x, val y) {
+    if (widens(b, x))
+        return narrowed(b, quotient(b, widened(b, x), widened(b, y)), ir_width(x));
+    return scales(b, x) ? ir_fmul(b, x, ir_inverse(b, y)) : ir_fdiv(b, x, y);
 }
 
 /* 2 atanh(z) = log((1+z)/(1-z)), |z| <= 1/3 */
@@ -75,7 +139,7 @@ val ir_logsigmoid(ir *b, val x) {
     val zero = ir_like(b, x, 0), y;
     ir_exp_expm1(b, ir_fmin(b, x, ir_fneg(b, x)), &y, NULL);
     /* log1p(y) = 2 atanh(y / (2 + y)) */
-    val log1p = two_atanh(b, ir_fdiv(b, y, ir_fadd(b, y, ir_like(b, x, 2))));
+    val log1p = two_atanh(b, quotient(b, y, ir_fadd(b, y, ir_like(b, x, 2))));
     return ir_fsub(b, ir_fmin(b, x, zero), log1p);
 }
 

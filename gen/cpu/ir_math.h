@@ -5,11 +5,11 @@
 
 #include "gen/cpu/ir.h"
 
-/* 2^x for x <= 128; exactly 0 below -126, also for -inf. degree 4: 2.7e-6, 5: 2.4e-7, 6: 1e-7. */
+/* 2^x for x <= 128; below -126 exactly 0, or the smallest normal where the bound allows it; 0 for -inf. degree 4: 2.7e-6, 5: 2.4e-7, 6: 1e-7. */
 val ir_exp2(ir *b, val x, int degree);
 /* The same in fewer instructions where the ISA has AMX, thus AVX-512: x finite, a vector; 0 where 2^x is below 2^-126. */
 val ir_exp2_scale(ir *b, val x, int degree);
-/* e^x and e^x - 1 for x <= 0, together; both 1.5e-7; e^-inf = 0. Either pointer may be NULL. */
+/* e^x and e^x - 1 for x <= 0, together; both 1.5e-7; below -87 e^x is 0, or right. Either pointer may be NULL. */
 void ir_exp_expm1(ir *b, val x, val *exp, val *expm1);
 /* log(sigmoid(x)): -(max(-x, 0) + log1p(e^-|x|)); 3e-7, also for large x, where it is -e^-x. */
 val ir_logsigmoid(ir *b, val x);

@@ -17,7 +17,9 @@
     X(GEN_KEY_PANELS, "KEY_PANELS", "p")       /* prefill: window panels under one softmax step; more are online */   \
     X(GEN_EXP_DEGREE, "EXP_DEGREE", "e")       /* degree of the polynomial of exp2 in the softmax */                    \
     X(GEN_STATE_ROWS, "STATE_ROWS", "m")       /* decode: rows of the memory a step of the streaming loop */           \
-    X(GEN_PREFETCH, "PREFETCH", "f")           /* decode: bytes the memory is prefetched ahead; 0: none */
+    X(GEN_PREFETCH, "PREFETCH", "f")           /* decode: bytes the memory is prefetched ahead; 0: none */               \
+    X(GEN_HEADS, "HEADS", "h")                 /* decode: query heads that share a pass over the memory */               \
+    X(GEN_DEFER, "DEFER", "d")                 /* decode: steps from one update of the memory to the next */
 
 typedef enum gen_cpu_knob {
 #define GEN_KNOB_ENUM_(name, text, letter) name,
@@ -39,6 +41,10 @@ bool gen_cpu_on_amx(const gen_problem *problem, const gen_isa *isa);
 /* The ISA that serves this operation of the problem best among those no better than `isa`: where AMX has nothing to give, the row
  * below it has the same code and asks for less. */
 const gen_isa *gen_cpu_serves(const gen_problem *problem, nha_op op, const gen_isa *isa);
+
+/* Deferred decode: head h of a row at position pos folds its pending tokens in that step if (pos + h * apart) % period is
+ * period - 1, so that before it (pos + h * apart) % period tokens wait. This is apart: heads take turns, evenly. */
+int gen_cpu_turn_apart(int heads_kv, int period);
 
 /* The untuned default: legal for every legal problem, and always races. */
 void gen_tile_default(const gen_problem *problem, nha_op op, const gen_isa *isa, gen_tile *tile);

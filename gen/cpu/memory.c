@@ -1,6 +1,7 @@
 /* memory.c: the memory of one kv head: hk transposed [K,mp] so that lanes are slots, hv [M,vp]. */
 #include "gen/cpu/memory.h"
 
+#include "gen/cpu/pending.h"
 #include "gen/cpu/tile.h"
 
 val memory_in_row(kernel *k, val f) {
@@ -56,6 +57,7 @@ void memory_initial(kernel *k, val f, val to) {
     ir_if cached, given;
     ir_if_begin(b, &cached, not_null(b, frame_ptr(k, f, FRAME_ROW)));
     tile_copy(b, to, memory_in_row(k, f), k->memory_floats);
+    pending_fold(k, f, to);
     ir_if_else(b, &cached);
     tile_zero(b, to, k->memory_floats);
     val hk0 = frame_arg_ptr(k, f, offsetof(nha_cpu_args, hk0)), hv0 = frame_arg_ptr(k, f, offsetof(nha_cpu_args, hv0));
@@ -70,6 +72,7 @@ void memory_final(kernel *k, val f, val from) {
     ir_if cached, wanted;
     ir_if_begin(b, &cached, not_null(b, frame_ptr(k, f, FRAME_ROW)));
     tile_copy(b, memory_in_row(k, f), from, k->memory_floats);
+    pending_store_count(k, f, ir_int(b, 0));
     ir_if_end(b, &cached);
     val hk = frame_arg_ptr(k, f, offsetof(nha_cpu_args, hk)), hv = frame_arg_ptr(k, f, offsetof(nha_cpu_args, hv));
     ir_if_begin(b, &wanted, not_null(b, hk));

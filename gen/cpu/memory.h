@@ -4,9 +4,10 @@
 
 #include "gen/cpu/frame.h"
 
-/* `to` (hk [K,mp], hv [M,vp]) = the sequence's initial memory: the cache row's, else hk0 and hv0, else zero. */
+/* `to` (hk [K,mp], hv [M,vp]) = the sequence's initial memory: the cache row's with its pending tokens, else hk0 and hv0, else
+ * zero. */
 void memory_initial(kernel *k, val f, val to);
-/* hk, hv of args, where given, = from; the cache row's memory, where there is one, too. */
+/* hk, hv of args, where given, = from; the cache row's memory, where there is one, too, and nothing is pending there. */
 void memory_final(kernel *k, val f, val from);
 /* Address of this head's memory in the cache row. */
 val memory_in_row(kernel *k, val f);

@@ -2,6 +2,7 @@
 #include "gen/cpu/prefill.h"
 
 #include "gen/cpu/memory.h"
+#include "gen/cpu/pending.h"
 #include "gen/cpu/tile.h"
 
 static void call(prefill *x, val fn, val f) {
@@ -28,6 +29,8 @@ static void online_steps(prefill *x, val f, val first, val newest, val total, va
     ir_loop_begin(b, &loop, ir_int(b, k->key_panels), total, ir_int(b, k->key_panels), NULL, 0);
     val top = ir_sub(b, newest, loop.index), count = ir_min(b, ir_sub(b, total, loop.index), ir_int(b, k->key_panels));
     ir_call(b, x->list_panels, (val[]){f, top, count}, 3);
+    if (k->tiles_listed)
+        ir_call(b, x->list_tiles, (val[]){f, top, count, ir_add(b, first, from)}, 4);
     ir_call(b, x->score_window, (val[]){f, count, from}, 3);
     ir_call(b, x->softmax_next, (val[]){f, first, top, count, from}, 5);
     ir_call(b, x->read_next, (val[]){f, count, from}, 3);
@@ -45,15 +48,20 @@ static void run_chunk(prefill *x, val f, val first, val newest, val total, val f
     }
     if (k->W) {
         ir_call(b, x->list_panels, (val[]){f, newest, count}, 3);
+        if (k->tiles_listed)
+            ir_call(b, x->list_tiles, (val[]){f, newest, count, ir_add(b, first, from)}, 4);
         ir_call(b, x->score_window, (val[]){f, count, from}, 3);
     }
     ir_call(b, x->softmax_first, (val[]){f, first, newest, count, from}, 5);
     if (k->M)
         call_i(x, x->decay_reads, f, from);
+    if (k->direct_out)
+        call_i(x, x->list_outputs, f, ir_add(b, first, from));
     ir_call(b, x->read_first, (val[]){f, count, from}, 3);
     if (k->online)
         online_steps(x, f, first, newest, total, from);
-    call_i(x, x->store_out, f, ir_add(b, first, from));
+    if (!k->direct_out)
+        call_i(x, x->store_out, f, ir_add(b, first, from));
 }
 
 /* One block: local tokens first .. first + block - 1. The memory is scored and read as it was before them, then updated. */
@@ -61,6 +69,7 @@ static void run_block(prefill *x, val f, val first) {
     kernel *k = x->k;
     ir *b = &k->b;
     val newest = ir_floor_div(b, first, k->block), total = ir_int(b, 0);
+    frame_set(k, f, FRAME_BLOCK, first);
     if (k->W) {
         val held = ir_addc(b, ir_sub(b, newest, frame_i64(k, f, FRAME_FIRST_PANEL)), 1);
         total = ir_min(b, frame_i64(k, f, FRAME_PANELS), held);
@@ -277,6 +286,7 @@ void emit_prefill(kernel *k, const gen_cpu_unit *unit) {
         emit_pack_weights(&x);
     }
     if (k->M) {
+        pending_emit(k);
         emit_load_gates(&x);
         emit_load_absorbed(&x);
         emit_score_slots(&x);
@@ -291,8 +301,8 @@ void emit_prefill(kernel *k, const gen_cpu_unit *unit) {
     }
     emit_load_queries(&x);
     emit_softmax(&x);
-    emit_read(&x);
     emit_store_out(&x);
+    emit_read(&x);
     emit_main(&x, unit->symbol_main);
     if (k->M) {
         emit_delta(&x, unit->symbol_delta);

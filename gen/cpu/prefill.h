@@ -15,10 +15,12 @@ typedef struct prefill {
     val pack_weights;             /* AMX: pairs and pairs_t as operands of the update */
     val block_decay;              /* keep and scaled from gamma */
     val weights_last;             /* pairs of the block's last row alone */
+    val list_tiles;               /* where k->tiles_listed */
     val list_panels, score_slots, score_panels[9], score_window;
     val decay_scores, decay_reads;
     val softmax_first, softmax_next;
     val read_first, read_next, store_out;
+    val list_outputs;             /* instead of store_out, before the read, where k->direct_out */
     val update_keys, update_values;
     val memory_operands;          /* AMX: bf16 copies of the memory */
 } prefill;
@@ -56,7 +58,25 @@ void emit_update(prefill *x);
 void emit_score_window(prefill *x);
 void emit_softmax(prefill *x);
 void emit_read(prefill *x);
+/* Address of (token, head) of a tensor of q's shape; member: offsetof the tensor in nha_cpu_args. */
+val strided(kernel *k, val f, frame_slot slot, size_t member, val token, val head);
+/* prefill_tiles.c: a loop over the tiles of the window that group `group` (i64) of the chunk sees, or over the others. */
+typedef struct window_tiles {
+    ir_loop loop;
+    val list;
+    val column; /* bytes from the first column of the window in a row of scores */
+    val token;  /* local number of the tile's first token */
+    val keys;   /* its tile in panel_keys */
+} window_tiles;
+/* Floats of the list of one group. */
+int64_t window_list_floats(int tiles);
+void emit_list_tiles(prefill *x);
+void window_tiles_begin(kernel *k, val f, val group, bool seen, window_tiles *t, val *carried, int count);
+void window_tiles_end(kernel *k, window_tiles *t, val *carried);
+/* prefill_out.c */
 void emit_store_out(prefill *x);
+/* A block of finished sums, rows of the chunk, times row_fix to the addresses of list_outputs. */
+void store_output_block(kernel *k, val f, const amx_block *at);
 /* prefill_pack.c: on AMX, instead of those above that load */
 void emit_pack_queries(prefill *x);
 void emit_pack_absorbed(prefill *x);
@@ -65,6 +85,8 @@ void emit_pack_memory(prefill *x);
 void emit_pack_weights(prefill *x);
 /* Rows (2 pair, 2 pair + 1) of tile column `column` of a right operand at `at`; pair, column: i64. */
 void pack_pair(ir *b, const amx_right *right, val at, val pair, val column, val x, val y);
+/* 32 floats, two vectors, as so many elements of a row of a left operand at `to`. */
+void pack_vectors(ir *b, const amx_left *left, const val *x, val to);
 /* A row of dim floats, zero behind it, as a row of a left operand at `to`. */
 void pack_row(ir *b, const amx_left *left, int dim, val from, val to);
 /* Right operand at `at` from `rows` (even) rows of floats of stride ld. */
@@ -74,8 +96,10 @@ val left_row(kernel *k, val f, const amx_left *left, val row);
 void emit_amx_decay_scores(prefill *x);
 void emit_amx_decay_reads(prefill *x);
 /* prefill_amx.c: on AMX, instead of those above that multiply */
-/* chunk_rows x columns fp32 at `to`, row stride ld floats: A B, of operands whose first elements are at left_at and right_at. */
-void amx_multiply(kernel *k, const amx_left *left, val left_at, const amx_right *right, val right_at, val to, int ld);
+/* chunk_rows x columns fp32 at `to`, row stride ld floats: the sum of `count` products. */
+void amx_multiply(kernel *k, const amx_product *product, int count, val to, int ld);
+/* Queries of the chunk from token `from` on, times slot keys. */
+amx_product amx_slot_scores(kernel *k, val f, val from);
 void emit_amx_score_slots(prefill *x);
 val emit_amx_score_window(prefill *x);
 val emit_amx_read_step(prefill *x, bool first);

@@ -6,7 +6,8 @@
 /* ---- C[rows][columns] = A B, stored to a buffer ---- */
 
 typedef struct stored_product {
-    amx_product product;
+    const amx_product *product; /* their sum */
+    int count;
     val to; /* row 0, column 0 */
     int ld; /* bytes */
 } stored_product;
@@ -14,13 +15,14 @@ typedef struct stored_product {
 static void store_block(ir *b, void *context, const amx_block *at) {
     const stored_product *p = context;
     amx_zero(b, at);
-    amx_accumulate(b, &p->product, at);
+    for (int i = 0; i < p->count; i++)
+        amx_accumulate(b, &p->product[i], at);
     amx_store(b, at, ir_at(b, ir_at(b, p->to, ir_mulc(b, at->row, p->ld)), ir_mulc(b, at->column, 64)), p->ld);
 }
 
-void amx_multiply(kernel *k, const amx_left *left, val left_at, const amx_right *right, val right_at, val to, int ld) {
-    stored_product p = {{left_at, *left, right_at, *right}, to, ld * 4};
-    amx_blocks(&k->b, k->chunk_rows, right->columns, &p, store_block);
+void amx_multiply(kernel *k, const amx_product *product, int count, val to, int ld) {
+    stored_product p = {product, count, to, ld * 4};
+    amx_blocks(&k->b, k->chunk_rows, product->right.columns, &p, store_block);
 }
 
 /* Queries of the chunk that begins with token `from`. */
@@ -28,29 +30,58 @@ static val chunk_of(kernel *k, val f, const amx_left *left, val from) {
     return ir_at(&k->b, ir_atc(&k->b, f, left->at), ir_mulc(&k->b, from, (int64_t)k->G * left->lda));
 }
 
-/* score_slots(scratch, from): scores[r][m] = q_r . h_m and within[r][j] = q_r . k_j */
+amx_product amx_slot_scores(kernel *k, val f, val from) {
+    return (amx_product){chunk_of(k, f, &k->left_slots, from), k->left_slots, ir_atc(&k->b, f, k->right_hk.at), k->right_hk};
+}
+
+/* score_slots(scratch, from): within[r][j] = q_r . k_j, and scores[r][m] = q_r . h_m, unless decay_scores makes these with what the
+ * block's tokens give */
 void emit_amx_score_slots(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
     x->score_slots = phase_begin(k, "score_slots", "pi", (const char *const[]){"scratch", "from"});
-    val f = ir_param(b, 0), q = chunk_of(k, f, &k->left_slots, ir_param(b, 1));
-    amx_multiply(k, &k->left_slots, q, &k->right_hk, ir_atc(b, f, k->right_hk.at), frame_at(k, f, k->scores, NULL, 0), k->scores.ld);
-    amx_multiply(k, &k->left_slots, q, &k->right_keys, ir_atc(b, f, k->right_keys.at), frame_at(k, f, k->within, NULL, 0),
-             k->within.ld);
+    val f = ir_param(b, 0);
+    amx_product slots = amx_slot_scores(k, f, ir_param(b, 1));
+    amx_product tokens = {slots.a, k->left_slots, ir_atc(b, f, k->right_keys.at), k->right_keys};
+    if (k->chunk < k->block)
+        amx_multiply(k, &slots, 1, frame_at(k, f, k->scores, NULL, 0), k->scores.ld);
+    amx_multiply(k, &tokens, 1, frame_at(k, f, k->within, NULL, 0), k->within.ld);
     phase_end(k);
 }
 
-/* score_window(scratch, count, from): scores[r][j] = rot(q_r) . rot(k_j) over the listed panels */
+/* Columns of four tiles of rows for each tile that 16 tokens see. */
+static void score_tiles(kernel *k, val f, val q) {
+    ir *b = &k->b;
+    enum { COLUMN_ROWS = 4 * AMX_TILE };
+    ir_loop rows;
+    int64_t group_rows = (int64_t)AMX_TILE * k->G;
+    ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, k->chunk_rows), ir_int(b, COLUMN_ROWS), NULL, 0);
+    window_tiles t;
+    window_tiles_begin(k, f, ir_floor_div(b, rows.index, group_rows), true, &t, NULL, 0);
+    amx_block block = {rows.index, ir_int(b, 0), 4, 1};
+    amx_zero(b, &block);
+    amx_accumulate(b, &(amx_product){q, k->left_window, t.keys, k->panel_keys}, &block);
+    amx_store(b, &block, ir_at(b, frame_at(k, f, k->scores, rows.index, k->mp), t.column), k->scores.ld * 4);
+    window_tiles_end(k, &t, NULL);
+    ir_loop_end(b, &rows, NULL);
+}
+
+/* score_window(scratch, count, from): scores[r][j] = rot(q_r) . rot(k_j) over the listed panels, or what of them is seen */
 val emit_amx_score_window(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
     val fn = phase_begin(k, "score_window", "pii", (const char *const[]){"scratch", "count", "from"});
     val f = ir_param(b, 0), q = chunk_of(k, f, &k->left_window, ir_param(b, 2));
+    if (k->tiles_listed) {
+        score_tiles(k, f, q);
+        phase_end(k);
+        return fn;
+    }
     ir_loop panels;
     ir_loop_begin(b, &panels, ir_int(b, 0), ir_param(b, 1), ir_int(b, 1), NULL, 0);
     val keys = ir_atc(b, listed_panel(k, f, panels.index), k->panel_keys.at);
     val to = ir_at(b, frame_at(k, f, k->scores, NULL, k->mp), ir_mulc(b, panels.index, k->block * 4));
-    amx_multiply(k, &k->left_window, q, &k->panel_keys, keys, to, k->scores.ld);
+    amx_multiply(k, &(amx_product){q, k->left_window, keys, k->panel_keys}, 1, to, k->scores.ld);
     ir_loop_end(b, &panels, NULL);
     phase_end(k);
     return fn;
@@ -67,7 +98,7 @@ typedef struct read_product {
 static void read_block(ir *b, void *context, const amx_block *at) {
     read_product *c = context;
     kernel *k = c->k;
-    val out = ir_at(b, frame_at(k, c->f, k->out, at->row, 0), ir_mulc(b, at->column, 64));
+    val out = k->direct_out ? NULL : ir_at(b, frame_at(k, c->f, k->out, at->row, 0), ir_mulc(b, at->column, 64));
     if (c->first)
         amx_zero(b, at);
     else
@@ -86,7 +117,10 @@ static void read_block(ir *b, void *context, const amx_block *at) {
         amx_accumulate(b, &(amx_product){left, k->left_read, values, k->panel_values}, at);
         ir_loop_end(b, &panels, NULL);
     }
-    amx_store(b, at, out, k->out.ld * 4);
+    if (k->direct_out)
+        store_output_block(k, c->f, at);
+    else
+        amx_store(b, at, out, k->out.ld * 4);
 }
 
 /* out_r *= row_fix_r: what earlier steps of an online softmax left */
@@ -102,7 +136,7 @@ static void rescale(kernel *k, val f) {
     ir_loop_end(b, &rows, NULL);
 }
 
-/* read_*(scratch, count, from): adds to `out` what slots (first step) and the listed panels give */
+/* read_*(scratch, count, from): adds to `out`, or writes to o, what slots (first step) and the listed panels give */
 val emit_amx_read_step(prefill *x, bool first) {
     kernel *k = x->k;
     ir *b = &k->b;

@@ -1,9 +1,10 @@
-/* prefill_decay.c: on AMX, what the tokens of a block give one another through the slots. In the chunk of 16 tokens from f on, with
+/* prefill_decay.c: on AMX, what the tokens of a block give one another through the slots. In the chunk (32 tokens, or 16) from f on, with
  * P_i = prod_{f<=l<=i} e_l, row i sees of token j of the block
  *     j < f:   u_j P_i,  u_j = s_j prod_{j<l<f} e_l      both factors are in [0,1]: a product of the chunk
- *     j >= f:  s_j P_i / P_j                             the same, as long as no slot's P falls below 2^-90 within 16 tokens;
+ *     j >= f:  s_j P_i / P_j                             the same, as long as no slot's P falls below 2^-90 within the chunk;
  *                                                        else one by one, each factor in [0,1], as in prefill_slots.c
  * Between chunks pairs and pairs_t hold u_j, and zero for tokens to come. decay_scores comes first, then decay_reads. */
+#include "gen/cpu/ir_math.h"
 #include "gen/cpu/prefill.h"
 #include "gen/cpu/tile.h"
 
@@ -82,34 +83,43 @@ static val mild(kernel *k, val f, val from) {
     return LLVMBuildNot(b->builder, ir_flt(b, ir_reduce(b, least, ir_fmin), ir_float(b, 0x1p-90)), "");
 }
 
-/* A row of within: what stands for tokens of the chunk past its own, i, becomes zero. */
-static void mask_row(kernel *k, val f, val from, val row, val i) {
+/* 32 columns of a row of within from `at` on, column j0 of the chunk: what stands for tokens past its own, `own`, becomes zero. */
+static void masked_pair(kernel *k, val at, int j0, val own, val *x) {
     ir *b = &k->b;
-    val at = ir_at(b, frame_at(k, f, k->within, row, 0), ir_mulc(b, from, 4));
-    val lane = LLVMBuildTrunc(b->builder, ir_sub(b, i, from), b->i32, "");
-    ir_store_v(b, ir_select(b, ir_cmp(b, ">", b->lanes, ir_splat(b, lane)), ir_zero(b), ir_load_v(b, at)), at);
+    for (int i = 0; i < 2; i++) {
+        val later = ir_cmp(b, ">", ir_add(b, b->lanes, ir_vint(b, j0 + i * b->vl)), own);
+        x[i] = ir_select(b, later, ir_zero(b), ir_load_v(b, ir_atc(b, at, (int64_t)i * b->vl * 4)));
+    }
 }
 
-/* Rows of within as a left operand at `to`, without tokens to come. */
+/* Rows of within as a left operand at `column` bytes of a row, without tokens to come. */
 static void pack_within(kernel *k, val f, val from, const amx_left *left, int column) {
     ir *b = &k->b;
     ir_loop tokens, heads;
     ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->chunk), ir_int(b, 1), NULL, 0);
+    val own = ir_splat(b, LLVMBuildTrunc(b->builder, ir_add(b, from, tokens.index), b->i32, ""));
     ir_loop_begin(b, &heads, ir_int(b, 0), ir_int(b, k->G), ir_int(b, 1), NULL, 0);
-    val row = ir_add(b, ir_mulc(b, tokens.index, k->G), heads.index);
-    mask_row(k, f, from, row, ir_add(b, from, tokens.index));
-    pack_row(b, left, k->block, frame_at(k, f, k->within, row, 0), ir_atc(b, left_row(k, f, left, row), column));
+    val row = ir_add(b, ir_mulc(b, tokens.index, k->G), heads.index), to = ir_atc(b, left_row(k, f, left, row), column);
+    for (int j = 0; j < k->block; j += AMX_INNER) {
+        val x[2];
+        masked_pair(k, frame_at(k, f, k->within, row, j), j, own, x);
+        pack_vectors(b, left, x, ir_atc(b, to, j * 2));
+    }
     ir_loop_end(b, &heads, NULL);
     ir_loop_end(b, &tokens, NULL);
 }
 
-/* earlier = within u, over what pairs holds */
-static void score_earlier(kernel *k, val f, val from) {
+/* earlier = within u, over what pairs holds; if `with_slots`, added to the scores of the slots instead */
+static void score_earlier(kernel *k, val f, val from, bool with_slots) {
     ir *b = &k->b;
-    pack_rows(b, &k->right_weights, ir_atc(b, f, k->right_weights.at), frame_at(k, f, k->pairs, NULL, 0), k->mp, k->block);
+    val left = ir_atc(b, f, k->left_within.at), right = ir_atc(b, f, k->right_weights.at);
+    amx_product product[2] = {{left, k->left_within, right, k->right_weights}};
+    buffer to = with_slots ? k->scores : k->earlier;
+    pack_rows(b, &k->right_weights, right, frame_at(k, f, k->pairs, NULL, 0), k->mp, k->block);
     pack_within(k, f, from, &k->left_within, 0);
-    amx_multiply(k, &k->left_within, ir_atc(b, f, k->left_within.at), &k->right_weights, ir_atc(b, f, k->right_weights.at),
-                 frame_at(k, f, k->earlier, NULL, 0), k->earlier.ld);
+    if (with_slots)
+        product[1] = amx_slot_scores(k, f, from);
+    amx_multiply(k, product, with_slots ? 2 : 1, frame_at(k, f, to, NULL, 0), to.ld);
 }
 
 /* pairs[j] = s_j / P_j for the chunk's tokens */
@@ -124,21 +134,24 @@ static void divide_pairs(kernel *k, val f, val from) {
     ir_loop_end(b, &tokens, NULL);
 }
 
-/* scores_i[m] = P_i (E_f scores_i + earlier_i) */
+/* scores_i[m] = P_i (E_f scores_i + earlier_i); in a chunk that is the block, E_f is 1 and scores hold both */
 static void add_earlier(kernel *k, val f, val from) {
     ir *b = &k->b;
+    bool apart = k->chunk < k->block;
     ir_loop tokens, heads, slots;
     ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->chunk), ir_int(b, 1), NULL, 0);
     ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->mv * b->vl * 4), ir_int(b, b->vl * 4), NULL, 0);
-    val start = ir_load_v(b, ir_at(b, frame_at(k, f, k->decay, ir_addc(b, from, -1), 0), slots.index));
+    val start = apart ? ir_load_v(b, ir_at(b, frame_at(k, f, k->decay, ir_addc(b, from, -1), 0), slots.index)) : NULL;
     val decay = ir_load_v(b, ir_at(b, frame_at(k, f, k->decay_chunk, ir_add(b, from, tokens.index), 0), slots.index));
     val first = ir_mulc(b, tokens.index, k->G);
     int together = k->G % 4 == 0 ? 4 : k->G % 2 == 0 ? 2 : 1;
     ir_loop_begin(b, &heads, first, ir_addc(b, first, k->G), ir_int(b, together), NULL, 0);
     for (int g = 0; g < together; g++) {
         val row = ir_addc(b, heads.index, g), at = ir_at(b, frame_at(k, f, k->scores, row, 0), slots.index);
-        val early = ir_load_v(b, ir_at(b, frame_at(k, f, k->earlier, row, 0), slots.index));
-        ir_store_v(b, ir_fmul(b, decay, ir_fma(b, start, ir_load_v(b, at), early)), at);
+        val x = ir_load_v(b, at);
+        if (apart)
+            x = ir_fma(b, start, x, ir_load_v(b, ir_at(b, frame_at(k, f, k->earlier, row, 0), slots.index)));
+        ir_store_v(b, ir_fmul(b, decay, x), at);
     }
     ir_loop_end(b, &heads, NULL);
     ir_loop_end(b, &slots, NULL);
@@ -170,20 +183,30 @@ void emit_amx_decay_scores(prefill *x) {
     ir *b = &k->b;
     x->decay_scores = phase_begin(k, "decay_scores", "pi", (const char *const[]){"scratch", "from"});
     val f = ir_param(b, 0), from = ir_param(b, 1);
+    bool whole = k->chunk == k->block; /* nothing is earlier than the chunk */
     ir_if start, product, earlier;
-    ir_if_begin(b, &start, ir_cmp(b, "==", from, ir_int(b, 0)));
-    tile_zero(b, frame_at(k, f, k->pairs, NULL, 0), (int64_t)k->block * k->mp);
-    ir_if_end(b, &start);
+    if (!whole) {
+        ir_if_begin(b, &start, ir_cmp(b, "==", from, ir_int(b, 0)));
+        tile_zero(b, frame_at(k, f, k->pairs, NULL, 0), (int64_t)k->block * k->mp);
+        ir_if_end(b, &start);
+    }
     ir_if_begin(b, &product, mild(k, f, from));
     divide_pairs(k, f, from);
-    score_earlier(k, f, from);
+    score_earlier(k, f, from, whole);
     add_earlier(k, f, from); /* pairs stay as they are: decay_reads takes them */
     ir_if_else(b, &product);
-    ir_if_begin(b, &earlier, ir_cmp(b, ">", from, ir_int(b, 0)));
-    score_earlier(k, f, from);
-    ir_if_else(b, &earlier);
-    tile_zero(b, frame_at(k, f, k->earlier, NULL, 0), (int64_t)k->chunk_rows * k->mp);
-    ir_if_end(b, &earlier);
+    if (whole) {
+        amx_product slots = amx_slot_scores(k, f, from);
+        amx_multiply(k, &slots, 1, frame_at(k, f, k->scores, NULL, 0), k->scores.ld);
+        tile_zero(b, frame_at(k, f, k->pairs, NULL, 0), (int64_t)k->block * k->mp);
+        tile_zero(b, frame_at(k, f, k->earlier, NULL, 0), (int64_t)k->chunk_rows * k->mp);
+    } else {
+        ir_if_begin(b, &earlier, ir_cmp(b, ">", from, ir_int(b, 0)));
+        score_earlier(k, f, from, false);
+        ir_if_else(b, &earlier);
+        tile_zero(b, frame_at(k, f, k->earlier, NULL, 0), (int64_t)k->chunk_rows * k->mp);
+        ir_if_end(b, &earlier);
+    }
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->chunk), ir_int(b, TOKENS), NULL, 0);
     val token = ir_add(b, from, loop.index), row = ir_mulc(b, loop.index, k->G);
@@ -201,8 +224,8 @@ void emit_amx_decay_scores(prefill *x) {
 
 enum { READ_HEADS = 8, READ_SUMS = 16 };
 
-/* Heads `row` .. row + heads of each of `tokens` tokens from i on. Weights go through registers from token to token; the last group of
- * heads stores them. */
+/* Heads `row` .. row + heads of each of `tokens` tokens from i on, and the tokens j of a vector that begins with `from`. Weights go
+ * through registers from token to token; the last group of heads stores them. */
 static void read_group(kernel *k, val f, val from, val i, val row, int heads, int tokens, bool store) {
     ir *b = &k->b;
     val acc[READ_SUMS], one[READ_SUMS], lanes = ir_mulc(b, from, 4);
@@ -236,18 +259,34 @@ static void read_group(kernel *k, val f, val from, val i, val row, int heads, in
             ir_store_v(b, acc[t * heads + g], ir_atc(b, to, (int64_t)(t * k->G + g) * k->within.ld * 4));
 }
 
+/* Probabilities in place of the scores of slots, as the softmax computed them. */
+static void restore_probabilities(kernel *k, val f) {
+    ir *b = &k->b;
+    ir_loop rows;
+    ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, k->chunk_rows), ir_int(b, 1), NULL, 0);
+    val m = ir_splat(b, ir_load_f32(b, ir_at(b, frame_at(k, f, k->row_max, NULL, 0), ir_mulc(b, rows.index, 4))));
+    for (int v = 0; v < k->mv; v++) {
+        val at = frame_at(k, f, k->scores, rows.index, v * b->vl);
+        val x = ir_fma(b, ir_load_v(b, at), ir_vfloat(b, k->q_scale), ir_fneg(b, m));
+        ir_store_v(b, ir_exp2_scale(b, x, k->tile.knob[GEN_EXP_DEGREE]), at);
+    }
+    ir_loop_end(b, &rows, NULL);
+}
+
 /* pairs_t[m][j] = s_j / P_j for the chunk's tokens, as pairs has them */
 static void transpose_pairs(kernel *k, val f, val from) {
     ir *b = &k->b;
-    ir_loop slots;
+    ir_loop slots, tokens;
+    ir_loop_begin(b, &tokens, from, ir_addc(b, from, k->chunk), ir_int(b, AMX_TILE), NULL, 0);
     ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->mv * b->vl), ir_int(b, b->vl), NULL, 0);
-    val r[IR_VECTOR_MAX], at = ir_at(b, frame_at(k, f, k->pairs, from, 0), ir_mulc(b, slots.index, 4));
+    val r[IR_VECTOR_MAX], at = ir_at(b, frame_at(k, f, k->pairs, tokens.index, 0), ir_mulc(b, slots.index, 4));
     for (int i = 0; i < AMX_TILE; i++)
         r[i] = ir_load_v(b, ir_atc(b, at, (int64_t)i * k->pairs.ld * 4));
     tile_transpose(b, r);
     for (int i = 0; i < AMX_TILE; i++) /* rows past M: room behind pairs_t */
-        ir_store_v(b, r[i], ir_at(b, frame_at(k, f, k->pairs_t, ir_addc(b, slots.index, i), 0), ir_mulc(b, from, 4)));
+        ir_store_v(b, r[i], ir_at(b, frame_at(k, f, k->pairs_t, ir_addc(b, slots.index, i), 0), ir_mulc(b, tokens.index, 4)));
     ir_loop_end(b, &slots, NULL);
+    ir_loop_end(b, &tokens, NULL);
 }
 
 /* within = (p P) u, over what pairs_t holds */
@@ -255,8 +294,8 @@ static void read_earlier(kernel *k, val f) {
     ir *b = &k->b;
     val right = ir_atc(b, f, k->right_pairs_t.at);
     pack_rows(b, &k->right_pairs_t, right, frame_at(k, f, k->pairs_t, NULL, 0), k->block, k->M + k->M % 2);
-    amx_multiply(k, &k->left_earlier, ir_atc(b, f, k->left_earlier.at), &k->right_pairs_t, right,
-                 frame_at(k, f, k->within, NULL, 0), k->within.ld);
+    amx_product product = {ir_atc(b, f, k->left_earlier.at), k->left_earlier, right, k->right_pairs_t};
+    amx_multiply(k, &product, 1, frame_at(k, f, k->within, NULL, 0), k->within.ld);
 }
 
 /* As advance_pairs. */
@@ -279,27 +318,39 @@ void emit_amx_decay_reads(prefill *x) {
     ir *b = &k->b;
     x->decay_reads = phase_begin(k, "decay_reads", "pi", (const char *const[]){"scratch", "from"});
     val f = ir_param(b, 0), from = ir_param(b, 1);
+    int64_t held = (int64_t)(k->M + k->M % 2) * k->block;
+    bool whole = k->chunk == k->block;
     ir_if start, product, earlier;
-    ir_if_begin(b, &start, ir_cmp(b, "==", from, ir_int(b, 0)));
-    tile_zero(b, frame_at(k, f, k->pairs_t, NULL, 0), (int64_t)(k->M + k->M % 2) * k->block);
-    ir_if_end(b, &start);
+    if (!whole) {
+        ir_if_begin(b, &start, ir_cmp(b, "==", from, ir_int(b, 0)));
+        tile_zero(b, frame_at(k, f, k->pairs_t, NULL, 0), held);
+        ir_if_end(b, &start);
+    }
     ir_if_begin(b, &product, mild(k, f, from));
     transpose_pairs(k, f, from);
     read_earlier(k, f);
     advance_pairs(k, f, from, ir_addc(b, from, k->chunk));
     advance_pairs_t(k, f, from, ir_addc(b, from, k->chunk));
     ir_if_else(b, &product);
-    ir_if_begin(b, &earlier, ir_cmp(b, ">", from, ir_int(b, 0)));
-    read_earlier(k, f);
-    ir_if_else(b, &earlier);
-    tile_zero(b, frame_at(k, f, k->within, NULL, 0), (int64_t)k->chunk_rows * k->within.ld);
-    ir_if_end(b, &earlier);
+    restore_probabilities(k, f);
+    if (whole) {
+        tile_zero(b, frame_at(k, f, k->pairs_t, NULL, 0), held);
+        tile_zero(b, frame_at(k, f, k->within, NULL, 0), (int64_t)k->chunk_rows * k->within.ld);
+    } else {
+        ir_if_begin(b, &earlier, ir_cmp(b, ">", from, ir_int(b, 0)));
+        read_earlier(k, f);
+        ir_if_else(b, &earlier);
+        tile_zero(b, frame_at(k, f, k->within, NULL, 0), (int64_t)k->chunk_rows * k->within.ld);
+        ir_if_end(b, &earlier);
+    }
     ir_loop loop;
     int heads = k->G < READ_HEADS ? k->G : READ_HEADS, tokens = heads <= 2 ? 8 : heads <= 4 ? 4 : 2;
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->chunk), ir_int(b, tokens), NULL, 0);
     val token = ir_add(b, from, loop.index), row = ir_mulc(b, loop.index, k->G);
-    for (int g = 0; g < k->G; g += heads)
-        read_group(k, f, from, token, ir_addc(b, row, g), k->G - g < heads ? k->G - g : heads, tokens, g + heads >= k->G);
+    for (int j = 0; j < k->chunk; j += b->vl)
+        for (int g = 0; g < k->G; g += heads)
+            read_group(k, f, ir_addc(b, from, j), token, ir_addc(b, row, g), k->G - g < heads ? k->G - g : heads, tokens,
+                       g + heads >= k->G);
     ir_loop_end(b, &loop, NULL);
     advance_pairs_t(k, f, from, from);
     ir_if_end(b, &product);

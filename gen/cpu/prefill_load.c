@@ -320,7 +320,7 @@ static void emit_block_decay(prefill *x) {
 static void chunk_decay(kernel *k, val f, val slot) {
     ir *b = &k->b;
     ir_store_v(b, ir_vfloat(b, 1), element(b, frame_at(k, f, k->decay, ir_int(b, -1), 0), slot, 4));
-    for (int from = 0; from < k->block; from += k->chunk) {
+    for (int from = 0; k->chunk < k->block && from < k->block; from += k->chunk) {
         ir_loop tokens;
         val product = ir_vfloat(b, 1);
         ir_loop_begin(b, &tokens, ir_int(b, from), ir_int(b, from + k->chunk), ir_int(b, 1), &product, 1);

@@ -18,17 +18,21 @@ static void copy_row(ir *b, int dim, val from, val to) {
         ir_store(b, LLVMConstNull(LLVMVectorType(b->i32, 4)), ir_atc(b, to, at * 2), 2);
 }
 
+void pack_vectors(ir *b, const amx_left *left, const val *x, val to) {
+    if (left->parts == 1) {
+        ir_store(b, amx_row(b, x[0], x[1]), to, 4);
+        return;
+    }
+    val high, low;
+    amx_row_split(b, x[0], x[1], &high, &low);
+    ir_store(b, high, to, 4);
+    ir_store(b, low, ir_atc(b, to, left->part), 4);
+}
+
 void pack_row(ir *b, const amx_left *left, int dim, val from, val to) {
     for (int at = 0; at < dim; at += AMX_INNER) {
-        val x = ir_load_v(b, ir_atc(b, from, at * 4)), y = ir_load_v(b, ir_atc(b, from, at * 4 + 64));
-        if (left->parts == 1) {
-            ir_store(b, amx_row(b, x, y), ir_atc(b, to, at * 2), 4);
-            continue;
-        }
-        val high, low;
-        amx_row_split(b, x, y, &high, &low);
-        ir_store(b, high, ir_atc(b, to, at * 2), 4);
-        ir_store(b, low, ir_atc(b, to, at * 2 + left->part), 4);
+        val x[] = {ir_load_v(b, ir_atc(b, from, at * 4)), ir_load_v(b, ir_atc(b, from, at * 4 + 64))};
+        pack_vectors(b, left, x, ir_atc(b, to, at * 2));
     }
 }
 

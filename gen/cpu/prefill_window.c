@@ -50,6 +50,8 @@ void emit_score_window(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
     emit_list_panels(x);
+    if (k->tiles_listed)
+        emit_list_tiles(x);
     if (k->amx) {
         x->score_window = emit_amx_score_window(x);
         return;
@@ -57,25 +59,35 @@ void emit_score_window(prefill *x) {
     int group = k->tile.knob[GEN_SCORE_VECTORS] / k->bv;
     group = group < 1 ? 1 : group > 8 ? 8 : group;
     group = group > k->key_panels ? k->key_panels : tile_even(k->key_panels, group);
+    int odd = k->key_panels % group; /* what a full step leaves over; fewer panels come one by one */
     val whole = emit_score_panels(x, group), single = group == 1 ? whole : emit_score_panels(x, 1);
+    val remainder = odd > 1 ? emit_score_panels(x, odd) : NULL;
     x->score_window = phase_begin(k, "score_window", "pii", (const char *const[]){"scratch", "count", "from"});
     val f = ir_param(b, 0), count = ir_param(b, 1);
     val wholes = ir_mulc(b, ir_floor_div(b, count, group), group);
     ir_loop loop;
+    ir_if full;
     ir_loop_begin(b, &loop, ir_int(b, 0), wholes, ir_int(b, group), NULL, 0);
     ir_call(b, whole, (val[]){f, loop.index}, 2);
     ir_loop_end(b, &loop, NULL);
+    if (remainder) {
+        ir_if_begin(b, &full, ir_cmp(b, "==", ir_sub(b, count, wholes), ir_int(b, odd)));
+        ir_call(b, remainder, (val[]){f, wholes}, 2);
+        ir_if_else(b, &full);
+    }
     if (group > 1) {
         ir_loop_begin(b, &loop, wholes, count, ir_int(b, 1), NULL, 0);
         ir_call(b, single, (val[]){f, loop.index}, 2);
         ir_loop_end(b, &loop, NULL);
     }
+    if (remainder)
+        ir_if_end(b, &full);
     phase_end(k);
 }
 
 /* ---- softmax ---- */
 
-static val strided(kernel *k, val f, frame_slot slot, size_t member, val token, val head) {
+val strided(kernel *k, val f, frame_slot slot, size_t member, val token, val head) {
     ir *b = &k->b;
     val p = ir_at(b, frame_ptr(k, f, slot), ir_mul(b, token, frame_arg(k, f, member + offsetof(nha_cpu_tensor, token))));
     return ir_at(b, p, ir_mul(b, head, frame_arg(k, f, member + offsetof(nha_cpu_tensor, head))));
@@ -87,6 +99,7 @@ enum { HEADS_MAX = 4 };
 typedef struct softmax_rows {
     kernel *k;
     val f, token, row; /* token in the block, row of the first head in the chunk */
+    val group;         /* AMX: of 16 tokens in the chunk */
     int heads;
     val lowest, span;  /* window of the token: 0 <= (j - lowest) < span, lowest local, i32 vectors hold the rest */
     val newest, count; /* panels of this step */
@@ -115,17 +128,33 @@ static void visit_slots(const softmax_rows *s, val *carried, int count, score_vi
         visit(s, carried, ir_int(b, (int64_t)whole * b->vl * 4), ir_cmp(b, "u<", b->lanes, ir_vint(b, k->M % b->vl)));
 }
 
+static val window_mask(const softmax_rows *s, val first, int lane) {
+    ir *b = &s->k->b;
+    val relative = ir_splat(b, LLVMBuildTrunc(b->builder, ir_sub(b, first, s->lowest), b->i32, ""));
+    return ir_cmp(b, "u<", ir_add(b, ir_add(b, relative, b->lanes), ir_vint(b, lane)), s->span);
+}
+
+static void visit_tiles(const softmax_rows *s, val *carried, int count, score_visit visit) {
+    kernel *k = s->k;
+    window_tiles t;
+    window_tiles_begin(k, s->f, s->group, true, &t, carried, count);
+    visit(s, carried, ir_addc(&k->b, t.column, (int64_t)k->mp * 4), window_mask(s, t.token, 0));
+    window_tiles_end(k, &t, carried);
+}
+
 static void visit_panels(const softmax_rows *s, val *carried, int count, score_visit visit) {
     kernel *k = s->k;
     ir *b = &k->b;
     ir_loop loop;
+    if (k->tiles_listed) {
+        visit_tiles(s, carried, count, visit);
+        return;
+    }
     ir_loop_begin(b, &loop, ir_int(b, 0), s->count, ir_int(b, 1), carried, count);
     val first = ir_mulc(b, ir_sub(b, s->newest, loop.index), k->block);
-    val relative = ir_splat(b, LLVMBuildTrunc(b->builder, ir_sub(b, first, s->lowest), b->i32, ""));
     for (int v = 0; v < k->bv; v++) {
-        val j = ir_add(b, ir_add(b, relative, b->lanes), ir_vint(b, v * b->vl));
         val column = ir_addc(b, ir_mulc(b, loop.index, k->block * 4), ((int64_t)k->mp + v * b->vl) * 4);
-        visit(s, carried, column, ir_cmp(b, "u<", j, s->span));
+        visit(s, carried, column, window_mask(s, first, v * b->vl));
     }
     ir_loop_end(b, &loop, carried);
 }
@@ -166,6 +195,11 @@ static val half(ir *b, val bytes) {
     return LLVMBuildLShr(b->builder, bytes, ir_int(b, 1), "");
 }
 
+/* Bytes of a row of left_read where the probabilities of a column of the window stand; column: bytes in a row of scores. */
+static val window_left(const softmax_rows *s, val column) {
+    return half(&s->k->b, ir_addc(&s->k->b, column, 2 * s->k->read_window - (int64_t)s->k->mp * 4));
+}
+
 /* carried: heads sums, then heads maxima (unchanged). On AMX the probabilities of the window become bf16 at once. */
 static void visit_exp_panels(const softmax_rows *s, val *carried, val column, val valid) {
     kernel *k = s->k;
@@ -174,37 +208,42 @@ static void visit_exp_panels(const softmax_rows *s, val *carried, val column, va
         val p = probability(s, h, column, valid, carried[s->heads + h]);
         carried[h] = ir_fadd(b, carried[h], p);
         if (k->amx)
-            store_left(s, &k->left_read, h, half(b, ir_addc(b, column, 2 * k->read_window - (int64_t)k->mp * 4)), p);
+            store_left(s, &k->left_read, h, window_left(s, column), p);
         else
             ir_store_v(b, p, score_at(s, h, column));
     }
 }
 
-static void visit_exp(const softmax_rows *s, val *carried, val column, val valid) {
-    ir *b = &s->k->b;
-    for (int h = 0; h < s->heads; h++) {
-        val p = probability(s, h, column, valid, carried[s->heads + h]);
-        carried[h] = ir_fadd(b, carried[h], p);
-        ir_store_v(b, p, score_at(s, h, column));
-    }
-}
-
+/* Probabilities of slots replace their scores; on AMX they become bf16 at once, and scores stay (restore_probabilities). */
 static void visit_exp_slots(const softmax_rows *s, val *carried, val column, val valid) {
     kernel *k = s->k;
     ir *b = &k->b;
-    visit_exp(s, carried, column, valid);
-    val decay = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay, s->token, 0), column));
+    val decay = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay, s->token, 0), column)), chunk = NULL;
+    if (k->amx && k->chunk < k->block)
+        chunk = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay_chunk, s->token, 0), column));
     for (int h = 0; h < s->heads; h++) {
+        val p = probability(s, h, column, valid, carried[s->heads + h]);
+        carried[h] = ir_fadd(b, carried[h], p);
         if (k->amx) {
-            val p = ir_load_v(b, score_at(s, h, column));
-            val chunk = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay_chunk, s->token, 0), column));
             store_left(s, &k->left_read, h, half(b, column), ir_fmul(b, p, decay));
-            store_left(s, &k->left_earlier, h, half(b, column), ir_fmul(b, p, chunk));
+            if (chunk)
+                store_left(s, &k->left_earlier, h, half(b, column), ir_fmul(b, p, chunk));
             continue;
         }
+        ir_store_v(b, p, score_at(s, h, column));
         val to = ir_atc(b, frame_at(k, s->f, k->slots_p, s->row, 0), (int64_t)h * k->mp * 4);
-        ir_store_v(b, ir_fmul(b, ir_load_v(b, score_at(s, h, column)), decay), ir_at(b, to, column));
+        ir_store_v(b, ir_fmul(b, p, decay), ir_at(b, to, column));
     }
+}
+
+/* Zero for tiles of the panels that no token of the group sees. */
+static void clear_unseen(const softmax_rows *s) {
+    kernel *k = s->k;
+    window_tiles t;
+    window_tiles_begin(k, s->f, s->group, false, &t, NULL, 0);
+    for (int h = 0; h < s->heads; h++)
+        store_left(s, &k->left_read, h, window_left(s, ir_addc(&k->b, t.column, (int64_t)k->mp * 4)), ir_zero(&k->b));
+    window_tiles_end(k, &t, NULL);
 }
 
 static void softmax_heads(softmax_rows *s, bool first) {
@@ -237,10 +276,13 @@ static void softmax_heads(softmax_rows *s, bool first) {
     if (first && k->amx && k->read_within > k->mp * 2) /* slots that only fill a step of the inner dimension */
         for (int h = 0; h < s->heads; h++) {
             store_left(s, &k->left_read, h, ir_int(b, k->mp * 2), ir_zero(b));
-            store_left(s, &k->left_earlier, h, ir_int(b, k->mp * 2), ir_zero(b));
+            if (k->chunk < k->block)
+                store_left(s, &k->left_earlier, h, ir_int(b, k->mp * 2), ir_zero(b));
         }
     if (k->W)
         visit_panels(s, carried, 2 * s->heads, visit_exp_panels);
+    if (k->tiles_listed)
+        clear_unseen(s);
     for (int h = 0; h < s->heads; h++) {
         val sum = ir_reduce(b, carried[h], ir_fadd), at = ir_atc(b, row_max[h], k->row_sum.at - k->row_max.at);
         if (!first)
@@ -261,6 +303,31 @@ static void ask_ahead(const softmax_rows *s, val t, val head) {
     }
 }
 
+/* And rows of the next block's keys, values and gates. */
+static void ask_ahead_rows(const softmax_rows *s, val t) {
+    kernel *k = s->k;
+    ir *b = &k->b;
+    const struct {
+        frame_slot slot;
+        size_t member;
+        int64_t bytes;
+        int64_t lag;
+        bool read;
+    } rows[] = {
+        {FRAME_K, offsetof(nha_cpu_args, k), k->K * 2, 0, k->W > 0 && k->p->rope != NHA_ROPE_GIVEN},
+        {FRAME_RK, offsetof(nha_cpu_args, rk), k->K * 2, 0, k->W > 0 && k->p->rope == NHA_ROPE_GIVEN},
+        {FRAME_V, offsetof(nha_cpu_args, v), k->V * 2, 0, k->W > 0},
+        {FRAME_GATE, offsetof(nha_cpu_args, gate), (int64_t)k->M * row_element_bytes(k->p->gate_dtype), k->L, k->M > 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (!rows[i].read)
+            continue;
+        val stride = frame_arg(k, s->f, rows[i].member + offsetof(nha_cpu_tensor, token));
+        val at = ir_mul(b, ir_addc(b, t, k->block - rows[i].lag), stride);
+        ir_prefetch_row(b, ir_at(b, frame_ptr(k, s->f, rows[i].slot), at), rows[i].bytes);
+    }
+}
+
 /* softmax_*(scratch, first token of the block, newest panel, count, first token of the chunk in the block) */
 static val emit_softmax_step(prefill *x, bool first) {
     kernel *k = x->k;
@@ -273,11 +340,14 @@ static val emit_softmax_step(prefill *x, bool first) {
     ir_loop tokens, groups;
     ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->chunk), ir_int(b, 1), NULL, 0);
     s.token = ir_add(b, ir_param(b, 4), tokens.index);
+    s.group = ir_floor_div(b, tokens.index, AMX_TILE);
     val t = ir_add(b, ir_param(b, 1), s.token);
     /* window of t: max(t-W+1, -available) .. t */
     s.lowest = ir_max(b, ir_addc(b, t, 1 - k->W), ir_sub(b, ir_int(b, 0), frame_i64(k, s.f, FRAME_AVAILABLE)));
     val span = ir_addc(b, ir_sub(b, t, s.lowest), 1);
     s.span = ir_splat(b, LLVMBuildTrunc(b->builder, span, b->i32, ""));
+    if (first && k->amx)
+        ask_ahead_rows(&s, t);
     ir_loop_begin(b, &groups, ir_int(b, 0), ir_int(b, k->G), ir_int(b, heads), NULL, 0);
     s.row = ir_add(b, ir_mulc(b, tokens.index, k->G), groups.index);
     if (first && k->amx)
@@ -309,6 +379,21 @@ static val out_at(read_context *c, val row, int r, int col) {
     return ir_atc(b, frame_at(c->k, c->f, c->k->out, row, col * b->vl), (int64_t)r * c->k->vp * 4);
 }
 
+/* While sums of rows row .. row + mr are made: a share of the same rows of the next block's queries. Lines that no hardware prefetcher
+ * foresees, as heads of other kv heads lie between them; all at once, as in the softmax, they would wait for each other. */
+static void ask_ahead_of_read(read_context *c, int mr, int nv, val row, int col) {
+    kernel *k = c->k;
+    ir *b = &k->b;
+    int bytes = k->K * row_element_bytes(k->p->dtype), lines = (bytes + 63) / 64;
+    int from = col * lines / k->vv, to = (col + nv) * lines / k->vv;
+    val first = ir_addc(b, frame_i64(k, c->f, FRAME_BLOCK), k->block);
+    for (int r = 0; r < mr; r++) {
+        val i = ir_addc(b, row, r), token = ir_add(b, first, ir_floor_div(b, i, k->G));
+        val at = strided(k, c->f, FRAME_Q, offsetof(nha_cpu_args, q), token, ir_urem(b, i, ir_int(b, k->G)));
+        ir_prefetch_row(b, ir_atc(b, at, (int64_t)from * 64), (int64_t)(to - from) * 64);
+    }
+}
+
 static void read_accumulate(ir *b, void *context, val *acc, int mr, int nv, val row, int col) {
     read_context *c = context;
     kernel *k = c->k;
@@ -319,6 +404,8 @@ static void read_accumulate(ir *b, void *context, val *acc, int mr, int nv, val 
             for (int j = 0; j < nv; j++)
                 acc[r * nv + j] = ir_fmul(b, fix, ir_load_v(b, out_at(c, row, r, col + j)));
         }
+    if (c->first)
+        ask_ahead_of_read(c, mr, nv, row, col);
     if (c->first && k->M) {
         product_accumulate(b, &c->slots, acc, mr, nv, row, col);
         product_accumulate(b, &c->block, acc, mr, nv, row, col);
@@ -368,37 +455,4 @@ void emit_read(prefill *x) {
     x->read_first = x->k->amx ? emit_amx_read_step(x, true) : emit_read_step(x, true);
     if (x->k->online)
         x->read_next = x->k->amx ? emit_amx_read_step(x, false) : emit_read_step(x, false);
-}
-
-/* ---- store_out(scratch, first token of the chunk): o = out / l, lse = m ln2 + ln l ---- */
-
-void emit_store_out(prefill *x) {
-    kernel *k = x->k;
-    ir *b = &k->b;
-    const size_t o = offsetof(nha_cpu_args, o), lse = offsetof(nha_cpu_args, lse);
-    x->store_out = phase_begin(k, "store_out", "pi", (const char *const[]){"scratch", "first"});
-    val f = ir_param(b, 0), first = ir_param(b, 1);
-    val count = ir_min(b, ir_sub(b, frame_i64(k, f, FRAME_LENGTH), first), ir_int(b, k->chunk));
-    ir_loop rows, tokens, heads;
-    ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, (int64_t)k->chunk_rows * 4), ir_int(b, b->vl * 4), NULL, 0);
-    val m = ir_load_v(b, ir_at(b, frame_at(k, f, k->row_max, NULL, 0), rows.index));
-    val l = ir_load_v(b, ir_at(b, frame_at(k, f, k->row_sum, NULL, 0), rows.index));
-    ir_store_v(b, ir_fma(b, m, ir_vfloat(b, 0.69314718055994530942), ir_log(b, l)),
-               ir_at(b, frame_at(k, f, k->row_fix, NULL, 0), rows.index));
-    ir_loop_end(b, &rows, NULL);
-    val wanted = LLVMBuildNot(b->builder, ir_is_null(b, frame_arg_ptr(k, f, lse + offsetof(nha_cpu_tensor, data))), "");
-    ir_loop_begin(b, &tokens, ir_int(b, 0), count, ir_int(b, 1), NULL, 0);
-    ir_loop_begin(b, &heads, ir_int(b, 0), ir_int(b, k->G), ir_int(b, 1), NULL, 0);
-    val row = ir_add(b, ir_mulc(b, tokens.index, k->G), heads.index), token = ir_add(b, first, tokens.index);
-    val sum = ir_load_f32(b, ir_at(b, frame_at(k, f, k->row_sum, NULL, 0), ir_mulc(b, row, 4)));
-    val inverse = ir_fdiv(b, ir_float(b, 1), sum), to = strided(k, f, FRAME_O, o, token, heads.index);
-    row_store(b, k->V, k->p->dtype, frame_at(k, f, k->out, row, 0), to, inverse);
-    ir_if write;
-    ir_if_begin(b, &write, wanted);
-    val value = ir_load_f32(b, ir_at(b, frame_at(k, f, k->row_fix, NULL, 0), ir_mulc(b, row, 4)));
-    ir_store(b, value, strided(k, f, FRAME_LSE, lse, token, heads.index), 4);
-    ir_if_end(b, &write);
-    ir_loop_end(b, &heads, NULL);
-    ir_loop_end(b, &tokens, NULL);
-    phase_end(k);
 }

@@ -47,6 +47,10 @@ const gen_isa *gen_cpu_serves(const gen_problem *problem, nha_op op, const gen_i
     return isa->amx && (op != NHA_PREFILL || !gen_cpu_on_amx(problem, isa)) ? gen_isa_find("avx512") : isa;
 }
 
+int gen_cpu_turn_apart(int heads_kv, int period) {
+    return period / heads_kv > 1 ? period / heads_kv : 1;
+}
+
 /* ---- constraints ---- */
 
 typedef struct question {
@@ -126,14 +130,27 @@ static bool exp_precise(const question *q) {
     return q->knob[GEN_EXP_DEGREE] >= 5 || q->problem->nha.dtype != NHA_F32;
 }
 
+/* Query heads of a pass: HEADS of them, evened out. */
 static int decode_heads(const question *q) {
-    return q->problem->group < 8 ? q->problem->group : 8;
+    int group = q->problem->group, most = q->knob[GEN_HEADS] > 0 ? q->knob[GEN_HEADS] : 1;
+    return ceil_div(group, ceil_div(group, most));
 }
 
-/* score: accumulators, s, keep and scaled of each vector, one row of memory, two broadcasts and a product */
+/* More than there are, or a number that evens out to that of a smaller value, is the same kernel. */
+static bool decode_heads_differ(const question *q) {
+    int group = q->problem->group, most = q->knob[GEN_HEADS];
+    return most <= 1 || ceil_div(group, most) < ceil_div(group, most / 2);
+}
+
+static bool decode_deferred(const question *q) {
+    return q->knob[GEN_DEFER] > 1;
+}
+
+/* score: accumulators, one row of memory, and in kernels that update it s, keep and scaled of each vector; two broadcasts
+ * and a product */
 static bool decode_score_registers(const question *q) {
-    int vectors = q->knob[GEN_SCORE_VECTORS];
-    return vectors == 1 || decode_heads(q) * vectors + 4 * vectors + 3 <= q->isa->registers;
+    int vectors = q->knob[GEN_SCORE_VECTORS], update = decode_deferred(q) ? 0 : 3;
+    return vectors == 1 || decode_heads(q) * vectors + (1 + update) * vectors + 3 <= q->isa->registers;
 }
 
 /* Whether the window's values go through a polynomial, or through integers for want of an instruction: constants in registers. */
@@ -142,11 +159,12 @@ static bool values_computed(const question *q) {
     return p->window && (p->value_map == NHA_MAP_SILU || (p->dtype == NHA_F16 && !q->isa->f16));
 }
 
-/* read: accumulators, the token's values, broadcasts of s, keep, scaled and each head's weight, one row of memory; products that
- * overwrite an operand; constants */
+/* read: accumulators, broadcasts of each head's weight, one row of memory, and in kernels that update it the token's values
+ * and broadcasts of s, keep, scaled; products that overwrite an operand; constants */
 static bool decode_read_registers(const question *q) {
     int vectors = q->knob[GEN_READ_VECTORS], more = (q->isa->fma ? 0 : 3) + (values_computed(q) ? 10 : 0);
-    return vectors == 1 || decode_heads(q) * (vectors + 1) + vectors + 4 + more <= q->isa->registers;
+    int update = decode_deferred(q) ? 0 : vectors + 3;
+    return vectors == 1 || decode_heads(q) * (vectors + 1) + update + 1 + more <= q->isa->registers;
 }
 
 static bool decode_score_vectors(const question *q) {
@@ -155,7 +173,7 @@ static bool decode_score_vectors(const question *q) {
 }
 
 static bool decode_slots(const question *q) {
-    bool first = q->knob[GEN_SCORE_VECTORS] == 1 && q->knob[GEN_STATE_ROWS] == 1;
+    bool first = q->knob[GEN_SCORE_VECTORS] == 1 && q->knob[GEN_STATE_ROWS] == 1 && q->knob[GEN_DEFER] == 1;
     return q->problem->nha.slots > 0 || first;
 }
 
@@ -198,6 +216,7 @@ static const struct constraint {
     {ANY_DECODE, "read_registers", decode_read_registers, "READ_VECTORS needs more registers than the ISA has"},
     {ANY_DECODE, "score_vectors", decode_score_vectors, "SCORE_VECTORS exceeds the vectors of M"},
     {ANY_DECODE, "read_vectors", read_vectors, "READ_VECTORS exceeds the vectors of V"},
+    {ANY_DECODE, "heads_differ", decode_heads_differ, "HEADS passes as many times as a smaller value"},
     {ANY_DECODE, "slots", decode_slots, "without slots the knobs of the memory change nothing"},
     {ANY_DECODE, "exp_precise", exp_precise, "EXP_DEGREE is too coarse for f32"},
 };
@@ -240,8 +259,9 @@ void gen_tile_default(const gen_problem *problem, nha_op op, const gen_isa *isa,
         return;
     }
     if (op == NHA_DECODE) {
-        static const int vectors[] = {4, 3, 2, 1};
-        knob[GEN_SCORE_VECTORS] = knob[GEN_READ_VECTORS] = knob[GEN_STATE_ROWS] = 1;
+        static const int vectors[] = {4, 3, 2, 1}, heads[] = {8, 4, 2, 1};
+        knob[GEN_SCORE_VECTORS] = knob[GEN_READ_VECTORS] = knob[GEN_STATE_ROWS] = knob[GEN_DEFER] = 1;
+        knob[GEN_HEADS] = largest_legal(problem, op, isa, tile, GEN_HEADS, heads, 4);
         knob[GEN_SCORE_VECTORS] = largest_legal(problem, op, isa, tile, GEN_SCORE_VECTORS, vectors, 4);
         knob[GEN_READ_VECTORS] = largest_legal(problem, op, isa, tile, GEN_READ_VECTORS, vectors, 4);
         knob[GEN_PREFETCH] = 8192;

@@ -4,7 +4,7 @@
 
 #include "base/sha256.h"
 #include "gen/cpu/cpu.h"
-#include "gen/cpu/frame.h"
+#include "gen/cpu/decode.h"
 
 /* Names decide which code a symbol stands for: op, isa, knobs and a hash of the problem and this version, so that equal names in two
  * libraries of one program are equal code. */
@@ -72,7 +72,7 @@ bool gen_cpu_emit(LLVMContextRef context, const gen_problem *problem, nha_op op,
     }
     ir_finish(&k.b);
     unit->module = k.b.module;
-    unit->code.block_tokens = op == NHA_PREFILL ? k.block : 1;
+    unit->code.block_tokens = op == NHA_PREFILL ? k.block : decode_defer(&k);
     unit->code.delta_cost = op == NHA_PREFILL ? delta_cost(&k) : 0;
     kernel_scratch(&k, &unit->code.scratch_bytes, &unit->code.scratch_panel_bytes);
     return true;

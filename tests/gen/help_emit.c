@@ -132,6 +132,27 @@ int help_emit_spills(const help_unit *m, const gen_problem *problem, nha_op op, 
     return sum;
 }
 
+/* Deferred, with the widest blocks that its constraints allow, of all heads and of two. */
+static int deferred_spills(const gen_problem *problem, const gen_isa *isa, gen_tile tile) {
+    static const int wide[] = {8, 4, 3, 2, 1};
+    int spills = 0, functions = 0;
+    tile.knob[GEN_DEFER] = 8;
+    for (int heads = tile.knob[GEN_HEADS]; heads >= 2; heads = heads > 2 ? 2 : 0) {
+        tile.knob[GEN_HEADS] = heads;
+        for (int knob = GEN_SCORE_VECTORS; knob <= GEN_READ_VECTORS; knob += GEN_READ_VECTORS - GEN_SCORE_VECTORS)
+            for (int i = 0; i < 5; i++) {
+                tile.knob[knob] = wide[i];
+                if (!gen_cpu_reject(problem, NHA_DECODE, isa, &tile))
+                    break;
+            }
+        assert_null(gen_cpu_reject(problem, NHA_DECODE, isa, &tile));
+        help_unit m = help_emit(problem, NHA_DECODE, isa, &tile);
+        spills += help_emit_spills(&m, problem, NHA_DECODE, isa, true, &functions);
+        help_emit_drop(&m);
+    }
+    return spills;
+}
+
 void help_emit_check_defaults(const char *name, bool objects) {
     const gen_isa *isa = gen_isa_find(name);
     int spills = 0, functions = 0;
@@ -149,6 +170,8 @@ void help_emit_check_defaults(const char *name, bool objects) {
                 print_error("^ problem %d of the table, %s\n", i, gen_op_name(op));
             spills += here;
             help_emit_drop(&m);
+            if (op == NHA_DECODE && problem.nha.slots)
+                spills += deferred_spills(&problem, isa, tile);
         }
     print_message("%s: %d functions looked at\n", name, functions);
     assert_true(functions > 5 * HELP_EMIT_PROBLEMS);

@@ -74,6 +74,8 @@ static const struct rejected {
     {NHA_DECODE, "avx512", 64, 16, 64, 1, NHA_F32, {{GEN_SCORE_VECTORS, 2}}, "SCORE_VECTORS exceeds the vectors of M"},
     {NHA_DECODE, "avx512", 16, 64, 64, 1, NHA_F32, {{GEN_READ_VECTORS, 2}}, "READ_VECTORS exceeds the vectors of V"},
     {NHA_DECODE, "avx512", 64, 0, 64, 1, NHA_F32, {{GEN_STATE_ROWS, 2}}, "without slots the knobs of the memory change nothing"},
+    {NHA_DECODE, "avx512", 64, 0, 64, 1, NHA_F32, {{GEN_DEFER, 8}}, "without slots the knobs of the memory change nothing"},
+    {NHA_DECODE, "avx512", 64, 64, 64, 4, NHA_F32, {{GEN_HEADS, 8}}, "HEADS passes as many times as a smaller value"},
     {NHA_DECODE, "avx512", 64, 64, 64, 1, NHA_F32, {{GEN_EXP_DEGREE, 4}}, "EXP_DEGREE is too coarse for f32"},
 };
 enum { REJECTED = sizeof rejected / sizeof *rejected };

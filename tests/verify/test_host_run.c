@@ -47,7 +47,9 @@ static void test_cuts(void **state) {
     (void)state;
     const tune_case_spec spec = {
         .seed = 4, .sequences = 4, .packed = true, .memory = true, .length = {31, 0, 1, 12}, .gates = TUNE_GATES_MIXED};
-    const tune_cut steps[] = {{NHA_DECODE, 1}}, mixed[] = {{NHA_PREFILL, 10}, {NHA_DECODE, 3}, {NHA_PREFILL, 5}};
+    const tune_cut steps[] = {{.op = NHA_DECODE, .tokens = 1}};
+    const tune_cut mixed[] = {
+        {.op = NHA_PREFILL, .tokens = 10}, {.op = NHA_DECODE, .tokens = 3, .moved = true}, {.op = NHA_PREFILL, .tokens = 5}};
     gen_problem problem;
     tune_case c;
     const nha_library *library;
@@ -87,7 +89,7 @@ static void test_caches(void **state) {
     const nha_library *library;
     err e = {0};
     make(&problem, &c, &spec, &library);
-    const tune_cut cuts[] = {{NHA_PREFILL, 7}, {NHA_PREFILL, 13}};
+    const tune_cut cuts[] = {{.op = NHA_PREFILL, .tokens = 7}, {.op = NHA_PREFILL, .tokens = 13}};
     tune_run_options options = {.threads = 1, .cuts = cuts, .cut_count = 2};
     tune_result want, got = {0};
     assert_true(tune_host_run(library, &problem, &c.batch, &options, &want, &e));

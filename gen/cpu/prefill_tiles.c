@@ -1,0 +1,69 @@
+/* prefill_tiles.c: which tiles of the listed panels a group of 16 tokens can see. On AMX a panel's columns are tiles of 16 tokens; those
+ * that lie past the group's last token, or before the window of its first, are neither scored nor put through the softmax. */
+#include "gen/cpu/prefill.h"
+
+/* A list for each group of the chunk: counts, then entries. Tiles that are seen stand at its front, the others at its back, where only
+ * their probabilities, zero, are still written. */
+enum { SEEN = 0, ALL = 8, FIRST_ENTRY = 16, COLUMN = 0, TOKEN = 8, KEYS = 16, ENTRY_BYTES = 24 };
+
+int64_t window_list_floats(int tiles) {
+    return (FIRST_ENTRY + (int64_t)ENTRY_BYTES * tiles) / 4;
+}
+
+static val list_of(kernel *k, val f, val group) {
+    return frame_at(k, f, k->tile_list, group, 0);
+}
+
+/* Appends tile `half` of the panel that begins with local token `start` to the group's list: at its front, if `seen`. */
+static void append(kernel *k, val list, val panel, val start, val column, int half, val seen) {
+    ir *b = &k->b;
+    val count = ir_load_i64(b, list, SEEN), rest = ir_load_i64(b, list, ALL);
+    val place = ir_select(b, seen, count, ir_addc(b, rest, -1)), one = ir_select(b, seen, ir_int(b, 1), ir_int(b, 0));
+    val entry = ir_at(b, ir_atc(b, list, FIRST_ENTRY), ir_mulc(b, place, ENTRY_BYTES));
+    ir_store_at(b, ir_addc(b, column, (int64_t)half * AMX_TILE * 4), entry, COLUMN);
+    ir_store_at(b, ir_addc(b, start, (int64_t)half * AMX_TILE), entry, TOKEN);
+    ir_store_at(b, ir_atc(b, panel, k->panel_keys.at + (int64_t)half * AMX_TILE_BYTES), entry, KEYS);
+    ir_store_at(b, ir_add(b, count, one), list, SEEN);
+    ir_store_at(b, ir_sub(b, rest, ir_sub(b, ir_int(b, 1), one)), list, ALL);
+}
+
+/* list_tiles(scratch, newest, count, token): for the groups from local token `token` on, the tiles of panels newest, newest - 1, ... */
+void emit_list_tiles(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    x->list_tiles = phase_begin(k, "list_tiles", "piii", (const char *const[]){"scratch", "newest", "count", "token"});
+    val f = ir_param(b, 0), count = ir_param(b, 2);
+    ir_loop groups, panels;
+    ir_loop_begin(b, &groups, ir_int(b, 0), ir_int(b, k->chunk / AMX_TILE), ir_int(b, 1), NULL, 0);
+    val list = list_of(k, f, groups.index), own = ir_add(b, ir_param(b, 3), ir_mulc(b, groups.index, AMX_TILE));
+    val all = ir_mulc(b, count, k->block / AMX_TILE), lowest = ir_addc(b, own, 1 - k->W - (AMX_TILE - 1));
+    ir_store_at(b, ir_int(b, 0), list, SEEN);
+    ir_store_at(b, all, list, ALL);
+    ir_loop_begin(b, &panels, ir_int(b, 0), count, ir_int(b, 1), NULL, 0);
+    val start = ir_mulc(b, ir_sub(b, ir_param(b, 1), panels.index), k->block);
+    val panel = listed_panel(k, f, panels.index), column = ir_mulc(b, panels.index, k->block * 4);
+    for (int half = 0; half < k->block / AMX_TILE; half++) {
+        val token = ir_addc(b, start, (int64_t)half * AMX_TILE);
+        val seen = ir_and(b, ir_cmp(b, "<=", token, own), ir_cmp(b, ">=", token, lowest));
+        append(k, list, panel, start, column, half, seen);
+    }
+    ir_loop_end(b, &panels, NULL);
+    ir_store_at(b, all, list, ALL);
+    ir_loop_end(b, &groups, NULL);
+    phase_end(k);
+}
+
+void window_tiles_begin(kernel *k, val f, val group, bool seen, window_tiles *t, val *carried, int count) {
+    ir *b = &k->b;
+    t->list = list_of(k, f, group);
+    val limit = ir_load_i64(b, t->list, SEEN);
+    ir_loop_begin(b, &t->loop, seen ? ir_int(b, 0) : limit, seen ? limit : ir_load_i64(b, t->list, ALL), ir_int(b, 1), carried, count);
+    val entry = ir_at(b, ir_atc(b, t->list, FIRST_ENTRY), ir_mulc(b, t->loop.index, ENTRY_BYTES));
+    t->column = ir_load_i64(b, entry, COLUMN);
+    t->token = ir_load_i64(b, entry, TOKEN);
+    t->keys = ir_load_ptr(b, entry, KEYS);
+}
+
+void window_tiles_end(kernel *k, window_tiles *t, val *carried) {
+    ir_loop_end(&k->b, &t->loop, carried);
+}
