@@ -62,8 +62,8 @@ static bool print_json(const tune_bench_row *r, const gen_problem *problem, cons
 static void print_row(const tune_bench_row *r, bool first) {
     const bool decode = r->op == NHA_DECODE;
     if (first)
-        printf("%-8s %6s %7s %3s %11s %11s %11s %12s %8s %7s %6s %6s %6s\n", "op", "batch", "tokens", "thr", "us", "min",
-               "max", "tokens/s", "GFLOP/s", "GB/s", "comp%", "mem%", "bound%");
+        printf("%-8s %6s %7s %3s %11s %11s %11s %12s %8s %7s %6s %6s %6s\n", "op", "batch", "tokens", "thr", "us",
+               "min", "max", "tokens/s", "GFLOP/s", "GB/s", "comp%", "mem%", "bound%");
     printf("%-8s %6lld %7lld %3d %11.2f %11.2f %11.2f %12.0f %8.1f %7.2f %6.1f %6.1f %6.1f\n", gen_op_name(r->op),
            (long long)r->batch, (long long)r->tokens, r->threads, r->us, r->us_min, r->us_max, r->tokens_per_s,
            1e3 * r->tflops, r->gbps, r->pct_compute, r->pct_memory, r->pct_bound);
@@ -75,7 +75,7 @@ static void print_row(const tune_bench_row *r, bool first) {
         printf(", L2 %.2f us", r->bound.l2_us);
     else
         printf(", memory %.2f us", r->bound.memory_us);
-    printf(")\n    limits in the same run: %.1f GFLOP/s of %s %s", r->limit_gflops, r->isa, r->units);
+    printf(")\n    limits: %.1f GFLOP/s of %s %s", r->limit_gflops, r->isa, r->units);
     if (r->limit_gexps > 0)
         printf(", %.2f G exp/s, L2 %.1f GB/s", r->limit_gexps, r->limit_l2_gbps);
     printf("; %.1f GB/s read, %.1f updated in place\n", r->limit_read_gbps, r->limit_update_gbps);

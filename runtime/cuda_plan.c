@@ -80,10 +80,10 @@ static nha_status load_function(nha_plan *plan, int32_t i, nha_error *error) {
     const nha_cuda_launch *launch = &part->code->launch[i];
     int value, result = driver->cuModuleGetFunction(&part->function[i], part->module, launch->entry);
     if (result)
-        return failed(result == NHA_CU_NOT_FOUND ? NHA_BAD_LIBRARY : NHA_OK,
-                      nhr_cuda_fail(driver, result, error, "kernel %.90s: its function %.90s", plan->kernel->name,
-                                    launch->entry),
-                      error);
+        return failed(
+            result == NHA_CU_NOT_FOUND ? NHA_BAD_LIBRARY : NHA_OK,
+            nhr_cuda_fail(driver, result, error, "kernel %.90s: its function %.90s", plan->kernel->name, launch->entry),
+            error);
     if ((result = driver->cuFuncGetAttribute(&value, NHA_CU_FUNC_REGISTERS, part->function[i])))
         return nhr_cuda_fail(driver, result, error, "function %.90s cannot be loaded", launch->entry);
     if (launch->shared_bytes > SHARED_BYTES_ALWAYS &&

@@ -17,7 +17,8 @@ static double rate(const tune_limit *limit, const tune_samples *samples) { /* pe
 }
 
 /* What the kernel of that name was made for. */
-static bool find_arch(const nha_library *library, const char *kernel, const tune_device *d, tune_arch *arch, const char **isa) {
+static bool find_arch(const nha_library *library, const char *kernel, const tune_device *d, tune_arch *arch,
+                      const char **isa) {
     *arch = d->arch;
     *isa = tune_arch_name(arch);
     for (int i = 0; i < library->kernel_count; i++)
@@ -30,11 +31,14 @@ static bool find_arch(const nha_library *library, const char *kernel, const tune
     return false;
 }
 
-/* The limits of a kernel: products, reading and updating the working set; on a CPU exponentials, and reading half of L2. */
-static bool open_limits(const tune_device *d, const tune_arch *arch, int dtype, size_t set, int threads, tune_limit **limits, int *count,
-                        err *e) {
-    static const tune_limit_kind kinds[] = {[PRODUCTS] = TUNE_LIMIT_FMA,    [READ] = TUNE_LIMIT_READ,
-                                            [UPDATE] = TUNE_LIMIT_UPDATE, [EXPONENTIALS] = TUNE_LIMIT_EXP,
+/* The limits of a kernel: products, reading and updating the working set; on a CPU exponentials, and reading half of
+ * L2. */
+static bool open_limits(const tune_device *d, const tune_arch *arch, int dtype, size_t set, int threads,
+                        tune_limit **limits, int *count, err *e) {
+    static const tune_limit_kind kinds[] = {[PRODUCTS] = TUNE_LIMIT_FMA,
+                                            [READ] = TUNE_LIMIT_READ,
+                                            [UPDATE] = TUNE_LIMIT_UPDATE,
+                                            [EXPONENTIALS] = TUNE_LIMIT_EXP,
                                             [L2] = TUNE_LIMIT_READ};
     size_t cache = tune_machine_cache(2), half = (cache ? cache : L2_UNKNOWN) / 2 * (size_t)threads;
     *count = arch->cuda ? UPDATE + 1 : SUBJECTS;

@@ -29,17 +29,18 @@ typedef struct tune_bench_row {
     double pct_compute; /* of the rate of products that as many threads reach on the units of the kernel's ISA */
     double pct_memory;  /* of the speed at which those bytes could move: reading and updating measured apart, each on a
                          * working set of the same size */
-    /* Rates: medians of as many samples as the kernel's, taken in turn with them: whatever slows the machine for a while slows
-     * both. The greatest would set the machine's best moment against the kernel's usual one. */
+    /* Rates: medians of as many samples as the kernel's, taken in turn with them: whatever slows the machine for a
+     * while slows both. The greatest would set the machine's best moment against the kernel's usual one. */
     double limit_gflops, limit_read_gbps, limit_update_gbps;
     double limit_gexps, limit_l2_gbps; /* CPU; else 0 */
-    const char *isa;    /* of the kernel: a name of gen_isa_table, or a CUDA target */
-    const char *units;  /* what limit_gflops is of: "tiles", "FMA", "mul and add"; CUDA: "products" */
-    tune_bound bound;   /* CUDA: products and memory alone */
-    double pct_bound;   /* bound.us of us */
+    const char *isa;                   /* of the kernel: a name of gen_isa_table, or a CUDA target */
+    const char *units;                 /* what limit_gflops is of: "tiles", "FMA", "mul and add"; CUDA: "products" */
+    tune_bound bound;                  /* CUDA: products and memory alone */
+    double pct_bound;                  /* bound.us of us */
 } tune_bench_row;
 
-/* Takes two to ten seconds. row->isa is borrowed from the library. Errors: those of tune_workload_open, tune_runner_open and tune_limit_open. */
+/* Takes two to ten seconds. row->isa is borrowed from the library. Errors: those of tune_workload_open,
+ * tune_runner_open and tune_limit_open. */
 bool tune_bench(const nha_library *library, const gen_problem *problem, const tune_bench_options *options,
                 tune_bench_row *row, err *e);
 

@@ -56,8 +56,8 @@ typedef struct tune_merge_outcome {
 
 /* Brings the records of journal files (or copies of them: a library's tuning.jsonl) into `folder`/journal. Per key, op,
  * kind, shape and tile the newest valid record wins; each journal is replaced whole. Errors: ERR_INPUT for a file that
- * cannot be read, ERR_SYSTEM (also where a run of tune has the journal open, whose lines would be lost), ERR_MEMORY; journals that were
- * written before stay. */
+ * cannot be read, ERR_SYSTEM (also where a run of tune has the journal open, whose lines would be lost), ERR_MEMORY;
+ * journals that were written before stay. */
 bool tune_database_merge(const char *folder, const char *const *files, int count, tune_merge_outcome *outcome, err *e);
 
 /* Removes the user's journals that are stale (tune_database_open), and those whose newest record is older than `days`

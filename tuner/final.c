@@ -192,7 +192,8 @@ bool tune_final(tune_search *s, int bucket, double deadline, err *e) {
             tune_search_now(s) + 2 < deadline) /* between the rounds of kernels */
             ok = tune_search_limits(s, bucket, f.w, e);
         ok = ok && assemble(s, bucket, &stages[k], deadline, group, &count, e);
-        if (ok && count > 0 && !f.w) { /* one call to settle the iterations and the least rounds, of everyone, must fit */
+        if (ok && count > 0 &&
+            !f.w) { /* one call to settle the iterations and the least rounds, of everyone, must fit */
             int calls = (stages[k].rounds_least + 1) * (count + 1) + (stages[1].rounds_least + 1) * 4;
             f.shape = tune_search_fitting(s, bucket, calls, deadline - tune_search_now(s));
             ok = reopen_shape(&f, e);

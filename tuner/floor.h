@@ -7,11 +7,12 @@
 
 /* Microseconds: the work by the definition (work.h) at rates that no such machine reaches, the largest of the terms:
  *
- *     CPU    at 6 GHz a thread, a cycle: 2 units x vector x 2 flops, on an ISA with AMX 1024; half a vector of exponentials; 128 bytes
+ *     CPU    at 6 GHz a thread, a cycle: 2 units x vector x 2 flops (AMX: 1024); half a vector of exponentials; 128 bytes
  *     CUDA   5 Pflop/s, 20 TB/s: above any GPU of today, its caches included
  *
- * They are of the same units as the limits that are measured (limits.h), for the ISA of the candidates; measured ones would not do for a
- * refusal, as a shared machine may run twice as fast a minute later. `context`: as in tune_work_of. */
+ * They are of the same units as the limits that are measured (limits.h), for the ISA of the candidates; measured ones
+ * would not do for a refusal, as a shared machine may run twice as fast a minute later. `context`: as in tune_work_of.
+ */
 double tune_floor_us(const gen_problem *problem, const tune_arch *arch, const gen_shape *shape, int threads,
                      int64_t context);
 

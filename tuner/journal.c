@@ -162,7 +162,8 @@ static bool is_at(int fd, const char *path) {
     return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/* Opens and locks what stands at the path when the lock has been taken: whoever held it may have put another file there. */
+/* Opens and locks what stands at the path when the lock has been taken: whoever held it may have put another file
+ * there. */
 static int open_locked(const char *path, int flags, int how) {
     enum { TRIES = 100 };
     for (int i = 0; i < TRIES; i++) {

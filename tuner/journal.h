@@ -21,8 +21,8 @@ enum { TUNE_JOURNAL_BYTES_MAX = 256 << 20, TUNE_JOURNAL_VERSION = 2, TUNE_RECORD
     X(TUNE_RECORD_FINAL, "final")             /* and again among the best of those */                                  \
     X(TUNE_RECORD_IMPLAUSIBLE, "implausible") /* a time no machine could reach: refused as a measuring error; `why` */ \
     X(TUNE_RECORD_PRUNED, "pruned")           /* `tile` is why, `count` tiles were never candidates */                 \
-    X(TUNE_RECORD_LIMIT, "limit")             /* `tile` names it: "fma" or "tiles", "read", "update"; `value` in Gflop/s, GB/s */ \
-    X(TUNE_RECORD_DONE, "done")               /* the search of this op ended; `seconds` it was given */
+    X(TUNE_RECORD_LIMIT, "limit") /* `tile` names it: "fma" or "tiles", "read", "update"; `value` in Gflop/s, GB/s */  \
+    X(TUNE_RECORD_DONE, "done")   /* the search of this op ended; `seconds` it was given */
 
 typedef enum tune_record_kind {
 #define TUNE_RECORD_ENUM_(name, text) name,
@@ -94,12 +94,13 @@ void tune_journal_key(const gen_problem *problem, const char *device, const char
 /* $NHAC_SYSTEM_DB, else /usr/share/nhac/db: holds KEY.jsonl files, read and never written. */
 const char *tune_journal_system(void);
 /* Opens, making folder and file, and reads what is there: first the system's journal of that key, if there is one, then
- * the user's, whose later records count. Any number of processes may append to one journal: its file is locked, shared, until
- * it is closed, and who replaces or removes it (tune_journal_lock) is waited for. Errors: ERR_SYSTEM (unwritable folder, full disk),
- * ERR_MEMORY. On failure needs no close. */
+ * the user's, whose later records count. Any number of processes may append to one journal: its file is locked, shared,
+ * until it is closed, and who replaces or removes it (tune_journal_lock) is waited for. Errors: ERR_SYSTEM (unwritable
+ * folder, full disk), ERR_MEMORY. On failure needs no close. */
 bool tune_journal_open(const char *folder, const char *key, tune_journal *journal, err *e);
-/* Locks the journal's file at `path`, so that it can be replaced or removed and no line of another process is lost; an empty one is
- * made where there is none, and removed by unlock if it is still empty. Does not wait: ERR_SYSTEM where a process has it open. */
+/* Locks the journal's file at `path`, so that it can be replaced or removed and no line of another process is lost; an
+ * empty one is made where there is none, and removed by unlock if it is still empty. Does not wait: ERR_SYSTEM where a
+ * process has it open. */
 bool tune_journal_lock(const char *path, int *fd, err *e);
 /* fd -1 is allowed. */
 void tune_journal_unlock(const char *path, int fd);

@@ -180,11 +180,11 @@ static bool has_limits(const report_data *d) {
 static void roofline_section(base_buf *out, const gen_problem *problem, const report_data *d) {
     if (!has_limits(d))
         return;
-    base_buf_text(out,
-                  "<h2>Against the machine's limits</h2>\n<p>Flops and bytes are those the definition needs; the "
-                  "limits were measured "
-                  "in the same run: products on the units that the kernels use, reading and updating with a working set of "
-                  "the same size.</p>\n");
+    base_buf_text(
+        out, "<h2>Against the machine's limits</h2>\n<p>Flops and bytes are those the definition needs; the "
+             "limits were measured "
+             "in the same run: products on the units that the kernels use, reading and updating with a working set of "
+             "the same size.</p>\n");
     report_plot_roofline(out, problem, d->groups, d->count);
     base_buf_text(out, "<table>\n<tr><th>op</th><th class=\"n\">batch</th><th class=\"n\">tokens</th><th "
                        "class=\"n\">products, Gflop/s</th><th>measured as</th>"
@@ -195,11 +195,12 @@ static void roofline_section(base_buf *out, const gen_problem *problem, const re
         if (g->limit[0] <= 0)
             continue;
         report_units(g, units, sizeof units);
-        base_buf_printf(out,
-                        "<tr><td>%s</td><td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%.1f</td><td>",
-                        gen_op_name(g->op), (long long)g->shape.batch, (long long)g->shape.tokens, g->limit[0]);
+        base_buf_printf(
+            out, "<tr><td>%s</td><td class=\"n\">%lld</td><td class=\"n\">%lld</td><td class=\"n\">%.1f</td><td>",
+            gen_op_name(g->op), (long long)g->shape.batch, (long long)g->shape.tokens, g->limit[0]);
         report_escape(out, units);
-        base_buf_printf(out, "</td><td class=\"n\">%.1f</td><td class=\"n\">%.1f</td></tr>\n", g->limit[1], g->limit[2]);
+        base_buf_printf(out, "</td><td class=\"n\">%.1f</td><td class=\"n\">%.1f</td></tr>\n", g->limit[1],
+                        g->limit[2]);
     }
     base_buf_text(out, "</table>\n");
 }

@@ -37,11 +37,13 @@ static void store_sums(ir *b, const val *sum, int count) {
 static void build_sums(ir *b, tune_limit_kind kind) {
     val x = ir_splat(b, ir_load_f32(b, ir_param(b, 2))), y = ir_splat(b, ir_load_f32(b, ir_atc(b, ir_param(b, 2), 4)));
     val sum[IR_CARRIED_MAX];
-    int count = kind == TUNE_LIMIT_FMA ? limit_accumulators(b->isa) : LIMIT_STREAMS, carried = kind == TUNE_LIMIT_UPDATE ? 0 : count;
+    int count = kind == TUNE_LIMIT_FMA ? limit_accumulators(b->isa) : LIMIT_STREAMS,
+        carried = kind == TUNE_LIMIT_UPDATE ? 0 : count;
     ir_loop loop;
     for (int k = 0; k < count; k++)
         sum[k] = y;
-    val step = begin(b, &loop, sum, carried), at = ir_at(b, ir_param(b, 0), ir_mulc(b, step, (int64_t)count * b->vl * 4));
+    val step = begin(b, &loop, sum, carried),
+        at = ir_at(b, ir_param(b, 0), ir_mulc(b, step, (int64_t)count * b->vl * 4));
     for (int k = 0; k < count; k++) {
         val place = ir_atc(b, at, (int64_t)k * b->vl * 4);
         if (kind == TUNE_LIMIT_FMA)
@@ -56,7 +58,8 @@ static void build_sums(ir *b, tune_limit_kind kind) {
         store_sums(b, sum, carried);
 }
 
-/* One pass over the arguments, four vectors at a time (two where registers are few), with the instructions that softmax has on this ISA. */
+/* One pass over the arguments, four vectors at a time (two where registers are few), with the instructions that softmax
+ * has on this ISA. */
 static void build_exp(ir *b) {
     int vectors = b->isa->registers >= 32 ? 4 : 2;
     ir_loop steps, loop;
@@ -75,15 +78,17 @@ static void build_exp(ir *b) {
 
 static void product_block(ir *b, void *context, const amx_block *at) {
     const amx_product *p = context;
-    val c = ir_at(b, ir_atc(b, ir_param(b, 0), LEFT_BYTES + RIGHT_BYTES), ir_add(b, ir_mulc(b, at->row, RESULT_LD), ir_mulc(b, at->column, 4 * AMX_TILE)));
+    val c = ir_at(b, ir_atc(b, ir_param(b, 0), LEFT_BYTES + RIGHT_BYTES),
+                  ir_add(b, ir_mulc(b, at->row, RESULT_LD), ir_mulc(b, at->column, 4 * AMX_TILE)));
     amx_zero(b, at);
     amx_accumulate(b, p, at);
     amx_store(b, at, c, RESULT_LD);
 }
 
 static void build_product(ir *b) {
-    amx_product p = {.left = {.lda = LEFT_LD, .parts = 1},
-                     .right = {.inner = LIMIT_PRODUCT_INNER / AMX_INNER, .columns = LIMIT_PRODUCT_COLUMNS / AMX_TILE, .parts = 1}};
+    amx_product p = {
+        .left = {.lda = LEFT_LD, .parts = 1},
+        .right = {.inner = LIMIT_PRODUCT_INNER / AMX_INNER, .columns = LIMIT_PRODUCT_COLUMNS / AMX_TILE, .parts = 1}};
     ir_loop steps;
     amx_configure(b);
     begin(b, &steps, NULL, 0);
@@ -136,7 +141,8 @@ void limit_fill(tune_limit_kind kind, float *part) {
         int tiles = LIMIT_PRODUCT_COLUMNS / AMX_TILE;
         for (int r = 0; r < LIMIT_PRODUCT_ROWS; r++)
             left[r * LIMIT_PRODUCT_INNER + i] = bf16_of(left_at(r, i));
-        for (int c = 0; c < LIMIT_PRODUCT_COLUMNS; c++) { /* tile (i / 32, c / 16), its row of pairs, the pair, its half */
+        for (int c = 0; c < LIMIT_PRODUCT_COLUMNS;
+             c++) { /* tile (i / 32, c / 16), its row of pairs, the pair, its half */
             int tile = i / AMX_INNER * tiles + c / AMX_TILE, row = i % AMX_INNER / 2;
             right[tile * AMX_TILE_BYTES / 2 + row * AMX_INNER + c % AMX_TILE * 2 + i % 2] = bf16_of(right_at(i, c));
         }

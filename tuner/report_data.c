@@ -88,7 +88,8 @@ static void take(report_data *d, report_group *g, const tune_record *r) {
     if (r->kind == TUNE_RECORD_DONE)
         g->legal = r->count;
     for (int k = 0; k < 4 && r->kind == TUNE_RECORD_LIMIT; k++)
-        if (strcmp(r->tile, limit_names[k]) == 0 && (k || !g->tiles)) { /* tiles, where there are some, are the limit of products */
+        if (strcmp(r->tile, limit_names[k]) == 0 &&
+            (k || !g->tiles)) { /* tiles, where there are some, are the limit of products */
             g->limit[k % 3] = r->value;
             g->tiles = g->tiles || k == 3;
         }

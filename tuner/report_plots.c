@@ -95,7 +95,8 @@ static void mark(report_plot *p, const report_group *g, const tune_work *w, doub
 static bool same_roof(const report_group *groups, int index) {
     for (int i = 0; i < index; i++)
         if (groups[i].limit[0] > 0 && groups[i].tiles == groups[index].tiles &&
-            strcmp(groups[i].isa, groups[index].isa) == 0 && fabs(log(groups[i].limit[0] / groups[index].limit[0])) < 0.2)
+            strcmp(groups[i].isa, groups[index].isa) == 0 &&
+            fabs(log(groups[i].limit[0] / groups[index].limit[0])) < 0.2)
             return true;
     return false;
 }

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-/* Whether *e was a fault after which the device works again; *e is then cleared, its text in `why`, and what lay in a context that
- * is gone is open again. */
+/* Whether *e was a fault after which the device works again; *e is then cleared, its text in `why`, and what lay in a
+ * context that is gone is open again. */
 static bool recovered(tune_search *s, const tune_reopener *reopener, char *why, size_t size, err *e) {
     tune_place *place = (tune_place *)(uintptr_t)&s->device->place;
     const uint64_t generation = place->generation;
@@ -22,8 +22,9 @@ static bool is_settled(const tune_search *s, tune_stage stage, const tune_candid
     return score->timed || score->refused || c->status != TUNE_VERIFIED;
 }
 
-bool tune_search_time_each(tune_search *s, int bucket, const gen_shape *shape, tune_stage stage, const tune_reopener *reopener,
-                           tune_candidate *const *group, int count, const tune_measure_options *options, err *e) {
+bool tune_search_time_each(tune_search *s, int bucket, const gen_shape *shape, tune_stage stage,
+                           const tune_reopener *reopener, tune_candidate *const *group, int count,
+                           const tune_measure_options *options, err *e) {
     char why[sizeof group[0]->why];
     if (tune_search_time(s, bucket, shape, stage, *reopener->workload, group, count, options, e))
         return true;

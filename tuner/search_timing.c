@@ -267,7 +267,8 @@ bool tune_search_limits(tune_search *s, int bucket, const tune_workload *w, err 
         return true;
     size_t set = w->bytes < LIMIT_SET_MAX ? w->bytes : LIMIT_SET_MAX;
     for (int k = 0; k < LIMITS && open; k++) {
-        open = d->open_limit(d, (tune_limit_kind)k, &s->arch, s->problem->nha.dtype, set, s->threads, &limits[k], &small);
+        open =
+            d->open_limit(d, (tune_limit_kind)k, &s->arch, s->problem->nha.dtype, set, s->threads, &limits[k], &small);
         if (open)
             subjects[k] = limits[k]->subject;
     }

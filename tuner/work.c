@@ -42,7 +42,8 @@ tune_work tune_work_of(const gen_problem *problem, const gen_shape *shape, int64
     work.flops = batch * p->heads_q * 2 * dims * (tokens * p->slots + pairs) +
                  batch * p->heads_kv * 2 * dims * absorbed * p->slots;
     double gate_steps = p->gate_input == NHA_GATE_LOGIT ? 2 : 1;
-    work.exponentials = batch * p->heads_q * (tokens * p->slots + pairs) + batch * p->heads_kv * gate_steps * absorbed * p->slots;
+    work.exponentials =
+        batch * p->heads_q * (tokens * p->slots + pairs) + batch * p->heads_kv * gate_steps * absorbed * p->slots;
 
     double element = gen_dtype_bytes(p->dtype), given = p->rope == NHA_ROPE_GIVEN;
     double gates = (double)p->heads_kv * p->slots * (p->gate_s_given ? 2 : 1) * gen_dtype_bytes(p->gate_dtype);

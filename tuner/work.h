@@ -13,8 +13,8 @@ typedef struct tune_work {
 
 /* Work of one call. Prefill: from nothing, with lse and the memory as outputs. Decode: shape->tokens steps of every
  * sequence, each at `context` tokens seen. flops: per token and query head 2M(K+V) + 2 min(W,t+1)(K+V), per absorbed
- * token and kv head 2M(K+V). exponentials: per token and query head M + min(W,t+1); per absorbed token and kv head M, or
- * 2M from logits (exp and log). */
+ * token and kv head 2M(K+V). exponentials: per token and query head M + min(W,t+1); per absorbed token and kv head M,
+ * or 2M from logits (exp and log). */
 tune_work tune_work_of(const gen_problem *problem, const gen_shape *shape, int64_t context);
 
 #endif

@@ -4,8 +4,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -168,11 +168,10 @@ static void test_library(void **state) {
     nhac(&o, "bench", library, "--json", "--threads", "1", NULL);
     expect_done(&o);
     assert_int_equal(count_lines(o.out), 2);
-    static const char *const numbers[] = {"batch",  "tokens",       "threads",   "us",    "us_min",
-                                          "us_max", "tokens_per_s", "flops",     "bytes", "tflops",
-                                          "gbps",   "pct_compute",  "pct_memory",
-                                          "bound_products_us", "bound_exp_us", "bound_memory_us", "bound_us", "pct_bound",
-                                          "limit_gflops", "limit_gexps", "limit_l2_gbps"};
+    static const char *const numbers[] = {
+        "batch",        "tokens",          "threads",  "us",        "us_min",       "us_max",      "tokens_per_s",
+        "flops",        "bytes",           "tflops",   "gbps",      "pct_compute",  "pct_memory",  "bound_products_us",
+        "bound_exp_us", "bound_memory_us", "bound_us", "pct_bound", "limit_gflops", "limit_gexps", "limit_l2_gbps"};
     char *line = strtok(o.out, "\n");
     for (int i = 0; i < 2; i++, line = strtok(NULL, "\n")) {
         json doc;
@@ -188,7 +187,9 @@ static void test_library(void **state) {
         double us = json_get_number(doc.root, "us", 0);
         assert_true(json_get_number(doc.root, "us_min", 0) <= us && us <= json_get_number(doc.root, "us_max", 0));
         double third = json_get_number(doc.root, i ? "bound_memory_us" : "bound_l2_us", -1);
-        double bound = fmax(fmax(json_get_number(doc.root, "bound_products_us", 0), json_get_number(doc.root, "bound_exp_us", 0)), third);
+        double bound =
+            fmax(fmax(json_get_number(doc.root, "bound_products_us", 0), json_get_number(doc.root, "bound_exp_us", 0)),
+                 third);
         assert_true(third > 0 && bound == json_get_number(doc.root, "bound_us", 0));
         assert_true(fabs(100 * bound / us / json_get_number(doc.root, "pct_bound", 0) - 1) < 1e-6);
         double compute = 1e5 * json_get_number(doc.root, "tflops", 0) / json_get_number(doc.root, "limit_gflops", 1);
@@ -200,7 +201,8 @@ static void test_library(void **state) {
     }
     nhac(&o, "bench", library, "--op", "decode", "--batch", "1", "--isa", "baseline", NULL);
     expect_done(&o);
-    static const char *const said[] = {"decode.baseline", "bound%", "(products ", ", exponentials ", ", memory ", "GFLOP/s of baseline mul",
+    static const char *const said[] = {"decode.baseline", "bound%",    "(products ",
+                                       ", exponentials ", ", memory ", "GFLOP/s of baseline mul",
                                        " G exp/s, L2 "};
     for (size_t i = 0; i < sizeof said / sizeof *said; i++)
         if (!strstr(o.out, said[i]))

@@ -16,7 +16,8 @@ static gen_problem problem_of(const char *more) {
     char text[400];
     gen_spec spec;
     err e = {0};
-    snprintf(text, sizeof text, "name: x\nhead_dim: 128\nheads: {query: 8, kv: 2}\nslots: 64\nwindow: 64\ndtype: bf16\n%s", more);
+    snprintf(text, sizeof text,
+             "name: x\nhead_dim: 128\nheads: {query: 8, kv: 2}\nslots: 64\nwindow: 64\ndtype: bf16\n%s", more);
     if (!gen_spec_parse("x", text, strlen(text), &spec, &e))
         fail_msg("%s", e.text);
     gen_problem problem = spec.problem;
@@ -28,7 +29,8 @@ static void test_work(void **state) {
     (void)state;
     const gen_shape shape = {.op = NHA_PREFILL, .batch = 3, .tokens = 256};
     gen_problem logits = problem_of(""), logs = problem_of("gate: {input: log}\n");
-    /* A sequence: 8 heads x (256 x 64 slots + 64 x 65 / 2 + 192 x 64 of the window); 192 tokens are absorbed by 2 heads. */
+    /* A sequence: 8 heads x (256 x 64 slots + 64 x 65 / 2 + 192 x 64 of the window); 192 tokens are absorbed by 2
+     * heads. */
     double softmax = 8 * (256 * 64 + 2080 + 192 * 64), gates = 2 * 192 * 64;
     assert_true(tune_work_of(&logits, &shape, 0).exponentials == 3 * (softmax + 2 * gates));
     assert_true(tune_work_of(&logs, &shape, 0).exponentials == 3 * (softmax + gates));
@@ -41,7 +43,8 @@ static void test_l2(void **state) {
     gen_problem p = problem_of("");
     const gen_shape shape = {.op = NHA_PREFILL, .batch = 2, .tokens = 200};
     tune_work work = {.read_bytes = 1000};
-    /* Four blocks (64, 64, 64, 8): the memory 4 times in and out; before the blocks 0, 63, 63, 63 tokens of the window; 136 absorbed. */
+    /* Four blocks (64, 64, 64, 8): the memory 4 times in and out; before the blocks 0, 63, 63, 63 tokens of the window;
+     * 136 absorbed. */
     double head = 4 * 8.0 * 64 * 256 + 2.0 * 256 * (3 * 63 + 136);
     assert_true(tune_l2_bytes(&p, &shape, &work) == 1000 + 2 * 2 * head);
     /* A window of 130: before the blocks 0, 64, 128, 129 tokens; 70 absorbed. */
@@ -59,7 +62,8 @@ static void test_l2(void **state) {
 static void test_terms(void **state) {
     (void)state;
     gen_problem p = problem_of("");
-    const gen_shape shape = {.op = NHA_PREFILL, .batch = 1, .tokens = 64}, step = {.op = NHA_DECODE, .batch = 1, .tokens = 1};
+    const gen_shape shape = {.op = NHA_PREFILL, .batch = 1, .tokens = 64},
+                    step = {.op = NHA_DECODE, .batch = 1, .tokens = 1};
     tune_work work = {.flops = 1e6, .exponentials = 3e4, .read_bytes = 5e4, .update_bytes = 2e4};
     tune_rates rates = {.flops = 1e6, .exponentials = 5e3, .l2_bytes = 1e5, .read_bytes = 1e4, .update_bytes = 5e3};
     double l2 = (5e4 + 2 * 8.0 * 64 * 256) / 1e5;
@@ -82,7 +86,8 @@ static void test_terms(void **state) {
     assert_true(b.us == 0.5 && b.exp_us == 0 && b.l2_us == 0 && b.memory_us == 0);
 }
 
-/* By the units of the candidates' ISA: tiles may take a fraction of the time that vectors need, and no less than tiles can do. */
+/* By the units of the candidates' ISA: tiles may take a fraction of the time that vectors need, and no less than tiles
+ * can do. */
 static void test_floor(void **state) {
     (void)state;
     gen_problem p = problem_of("");
@@ -95,7 +100,7 @@ static void test_floor(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_work), cmocka_unit_test(test_l2), cmocka_unit_test(test_terms),
-                                       cmocka_unit_test(test_floor)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_work), cmocka_unit_test(test_l2),
+                                       cmocka_unit_test(test_terms), cmocka_unit_test(test_floor)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -299,7 +299,7 @@ static void test_in_use(void **state) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(test_list), TEST(test_note), TEST(test_merge), TEST(test_merge_damaged),
-                                       TEST(test_system),  TEST(test_in_use)};
+    const struct CMUnitTest tests[] = {TEST(test_list),          TEST(test_note),   TEST(test_merge),
+                                       TEST(test_merge_damaged), TEST(test_system), TEST(test_in_use)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* test_limits.c: the loops that measure the machine do the work they claim, on every ISA that runs here, and wrong products and
- * exponentials are seen; no time is asserted. */
+/* test_limits.c: the loops that measure the machine do the work they claim, on every ISA that runs here, and wrong
+ * products and exponentials are seen; no time is asserted. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

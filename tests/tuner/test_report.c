@@ -174,17 +174,32 @@ static void test_words(void **state) {
 /* Whatever order they were measured in: where products run on tiles, those are their limit, and the page says so. */
 static void test_tiles(void **state) {
     (void)state;
-    static const char *const orders[][4] = {{"fma", "read", "update", NULL}, {"tiles", "read", "update", "fma"}, {"fma", "read", "update", "tiles"}};
-    static const char *const roofs[] = {"235 Gflop/s of amx multiply-adds", "2180 Gflop/s of products on tiles", "2180 Gflop/s of products on tiles"};
+    static const char *const orders[][4] = {
+        {"fma", "read", "update", NULL}, {"tiles", "read", "update", "fma"}, {"fma", "read", "update", "tiles"}};
+    static const char *const roofs[] = {"235 Gflop/s of amx multiply-adds", "2180 Gflop/s of products on tiles",
+                                        "2180 Gflop/s of products on tiles"};
     for (int o = 0; o < 3; o++) {
         err e = {0};
         base_buf journal = {0};
-        tune_origin origin = {.name = "x", .device = "cpu", .arch = "machine", .compiler = "c", .nhac = "n", .threads = 1,
-                              .problem = (char *)(uintptr_t) "name: x\nhead_dim: 32\nheads: {query: 2, kv: 1}\nslots: 16\nwindow: 16\n"
-                                                             "dtype: bf16\n"};
+        tune_origin origin = {
+            .name = "x",
+            .device = "cpu",
+            .arch = "machine",
+            .compiler = "c",
+            .nhac = "n",
+            .threads = 1,
+            .problem = (char *)(uintptr_t) "name: x\nhead_dim: 32\nheads: {query: 2, kv: 1}\nslots: 16\nwindow: 16\n"
+                                           "dtype: bf16\n"};
         tune_line_write_origin(&journal, &origin);
-        tune_record r = {.kind = TUNE_RECORD_FINAL, .op = NHA_PREFILL, .batch = 1, .tokens = 64, .timed_batch = 1, .timed_tokens = 64,
-                         .tile = "amx.t32.p3.e4", .samples = {.us = {9, 9}, .count = 2}, .base = {.us = {10, 10}, .count = 2}};
+        tune_record r = {.kind = TUNE_RECORD_FINAL,
+                         .op = NHA_PREFILL,
+                         .batch = 1,
+                         .tokens = 64,
+                         .timed_batch = 1,
+                         .timed_tokens = 64,
+                         .tile = "amx.t32.p3.e4",
+                         .samples = {.us = {9, 9}, .count = 2},
+                         .base = {.us = {10, 10}, .count = 2}};
         tune_line_write(&journal, &r, "cpu", "cpu");
         for (int k = 0; k < 4 && orders[o][k]; k++) {
             const char *name = orders[o][k];

@@ -118,15 +118,15 @@ static bool recover(tune_place *place, err *e) {
 
 static tune_device made_up = {.place = {.recover = recover},
                               .name = "made up",
-                                    .verified_by = "cpu",
-                                    .timed_by = "cpu",
-                                    .prepare = prepare,
-                                    .release = release,
-                                    .verify = verify,
-                                    .open_workload = open_workload,
-                                    .close_workload = close_workload,
-                                    .open_runner = open_runner,
-                                    .close_runner = close_runner};
+                              .verified_by = "cpu",
+                              .timed_by = "cpu",
+                              .prepare = prepare,
+                              .release = release,
+                              .verify = verify,
+                              .open_workload = open_workload,
+                              .close_workload = close_workload,
+                              .open_runner = open_runner,
+                              .close_runner = close_runner};
 
 static int64_t generation_now(void) {
     return (int64_t)made_up.place.generation;
@@ -385,8 +385,8 @@ static bool two_rows_fault(const gen_tile *t) {
     return t->knob[GEN_STATE_ROWS] == 2;
 }
 
-/* In first impressions, or in the stages after them alone: who faults is failed, with its reason in the journal; the rest is timed
- * in the new context, and one of them wins. */
+/* In first impressions, or in the stages after them alone: who faults is failed, with its reason in the journal; the
+ * rest is timed in the new context, and one of them wins. */
 static void test_faults(void **state) {
     (void)state;
     static const int threads[] = {0, 2};
@@ -458,6 +458,6 @@ static void test_wrong_default(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_best_wins),     TEST(test_nothing_is_repeated), TEST(test_time_is_kept), TEST(test_default_wins_ties),
-        TEST(test_wrong_default), TEST(test_implausible),         TEST(test_noise), TEST(test_faults)};
+        TEST(test_wrong_default), TEST(test_implausible),         TEST(test_noise),        TEST(test_faults)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
