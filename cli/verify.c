@@ -23,6 +23,8 @@ int cli_verify(const cli_command *self, int argc, char **argv) {
     if (ok) {
         printf("%s: %lld cases, %lld executions, on %s, all within tolerance (%.0e)\n", folder, (long long)report.cases,
                (long long)report.executions, opened.device->name, tune_tolerance(library->spec.problem.nha.dtype));
+        if (tune_cached_tolerance(&library->spec.problem.nha) != tune_tolerance(library->spec.problem.nha.dtype))
+            printf("    through a cache, whose memory is bf16: within %.0e\n", tune_cached_tolerance(&library->spec.problem.nha));
         for (int i = 0; i < TUNE_CHECKED; i++)
             if (i < TUNE_CHECK_HK || library->spec.problem.nha.slots > 0)
                 printf("    %-4s worst relative error %.2e (seed %llu)\n", names[i], report.worst[i],

@@ -299,6 +299,17 @@ static void set_defaults(gen_spec *spec) {
     spec->budget = 60;
 }
 
+static bool check_state(gen_reader *r, const gen_yaml *root) {
+    static const gen_key state = {.name = "state_dtype"};
+    const gen_spec *spec = r->spec;
+    for (int i = 0; i < spec->target_count; i++)
+        if (spec->problem.nha.state_dtype != NHA_F32 && strcmp(spec->targets[i], "cpu"))
+            return gen_wrong_text(r, &state, gen_yaml_get(root, "state_dtype"),
+                                  "bf16 is for the CPU alone in this version, and %s is among the targets; the nearest is f32",
+                                  spec->targets[i]);
+    return true;
+}
+
 /* Defaults that depend on other keys, and what must hold between keys. */
 static bool finish(gen_reader *r, const gen_yaml *root) {
     gen_spec *spec = r->spec;
@@ -308,6 +319,7 @@ static bool finish(gen_reader *r, const gen_yaml *root) {
         return gen_wrong_text(r, &window, gen_yaml_get(root, "window"),
                               "slots and window are both 0, so there is nothing to attend to; the nearest is 1");
     }
+    if (!check_state(r, root)) return false;
     if (p->slot_lag < 0) p->slot_lag = p->window;
     if (p->gate_dtype < 0) p->gate_dtype = p->dtype;
     if (p->scale == 0) p->scale = 1 / sqrt(p->head_dim_qk);

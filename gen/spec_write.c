@@ -9,7 +9,7 @@
 const gen_choice gen_dtype_choices[] = {
     {"f32", NHA_F32, false}, {"f16", NHA_F16, false}, {"bf16", NHA_BF16, false}, END};
 const gen_choice gen_state_dtype_choices[] = {
-    {"f32", NHA_F32, false}, {"f16", NHA_F16, true}, {"bf16", NHA_BF16, true}, END};
+    {"f32", NHA_F32, false}, {"f16", NHA_F16, true}, {"bf16", NHA_BF16, false}, END};
 const gen_choice gen_gate_input_choices[] = {{"logit", NHA_GATE_LOGIT, false}, {"log", NHA_GATE_LOG, false}, END};
 const gen_choice gen_gate_s_choices[] = {{"derived", 0, false}, {"given", 1, false}, END};
 const gen_choice gen_rope_choices[] = {{"none", NHA_ROPE_NONE, false}, {"given", NHA_ROPE_GIVEN, false},

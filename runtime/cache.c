@@ -10,8 +10,8 @@ int64_t nhr_ring(const nha_problem *p) {
     return p->slots ? nhr_max(p->slot_lag, p->window) : p->window;
 }
 
-/* Floats of one head's memory: hk [K,Mp], hv [M,Vp] on the CPU, hk [M,K], hv [M,V] on CUDA. */
-static int64_t memory_floats(const nha_problem *p, int32_t kind) {
+/* Elements of one head's memory: hk [K,Mp], hv [M,Vp] on the CPU, hk [M,K], hv [M,V] on CUDA. */
+static int64_t memory_elements(const nha_problem *p, int32_t kind) {
     return kind == NHA_CUDA ? (int64_t)p->slots * (p->head_dim_qk + p->head_dim_v)
                             : NHA_CPU_MEMORY_FLOATS(p->head_dim_qk, p->head_dim_v, p->slots);
 }
@@ -35,7 +35,7 @@ bool nhr_cache_layout(const nha_problem *p, int32_t kind, int64_t ring_tokens, n
     c->ring_tokens = ring_tokens;
     if (!nhr_add_bytes(&at, header_bytes(p, kind), 1, PART_ALIGN)) return false;
     c->memory_offset = at;
-    if (!nhr_add_bytes(&at, h, memory_floats(p, kind) * 4, PART_ALIGN) ||
+    if (!nhr_add_bytes(&at, h, memory_elements(p, kind) * nhr_state_bytes(p, kind), PART_ALIGN) ||
         !nhr_mul(h, ring_tokens, &rows))
         return false;
     c->k_offset = at;

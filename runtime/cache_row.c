@@ -60,43 +60,44 @@ static void export_memory(const nha_problem *p, int32_t kind, const nha_cpu_cach
                           nha_cache_image *image) {
     int64_t K = p->head_dim_qk, V = p->head_dim_v, M = p->slots, Mp = NHA_CPU_PADDED(M), Vp = NHA_CPU_PADDED(V);
     int64_t token = NHA_CPU_PENDING_FLOATS(K, V, M, p->gate_s_given);
-    const float *memory = (const float *)(const void *)(row + c->memory_offset);
+    const char *memory = row + c->memory_offset;
+    int64_t head_bytes = NHA_CPU_MEMORY_FLOATS(K, V, M) * nhr_state_bytes(p, kind);
     const float *pending = (const float *)(const void *)(row + c->pending_offset);
     for (int64_t h = 0; h < p->heads_kv; h++) {
         float *to_k = image->hk + h * M * K, *to_v = image->hv + h * M * V;
         if (kind == NHA_CUDA) {
-            const float *hk = memory + h * M * (K + V);
+            const float *hk = (const float *)(const void *)memory + h * M * (K + V);
             memcpy(to_k, hk, (size_t)(M * K) * sizeof *hk);
             memcpy(to_v, hk + M * K, (size_t)(M * V) * sizeof *hk);
             continue;
         }
-        const float *hk = memory + h * NHA_CPU_MEMORY_FLOATS(K, V, M), *hv = hk + K * Mp;
+        const char *own = memory + h * head_bytes;
         int64_t count = (unsigned char)row[NHA_CPU_ROW_PENDING + h];
         if (count) {
-            nhr_fold(p, hk, pending + h * NHA_CPU_PENDING * token, count, to_k, to_v);
+            nhr_fold(p, own, pending + h * NHA_CPU_PENDING * token, count, to_k, to_v);
             continue;
         }
         for (int64_t m = 0; m < M; m++) {
-            for (int64_t d = 0; d < K; d++) to_k[m * K + d] = hk[d * Mp + m];
-            memcpy(to_v + m * V, hv + m * Vp, (size_t)V * sizeof *hv);
+            for (int64_t d = 0; d < K; d++) to_k[m * K + d] = nhr_state_at(p, own, d * Mp + m);
+            for (int64_t d = 0; d < V; d++) to_v[m * V + d] = nhr_state_at(p, own, K * Mp + m * Vp + d);
         }
     }
 }
 
-static void import_memory(const nha_problem *p, int32_t kind, float *memory, const nha_cache_image *image) {
+static void import_memory(const nha_problem *p, int32_t kind, char *memory, const nha_cache_image *image) {
     int64_t K = p->head_dim_qk, V = p->head_dim_v, M = p->slots, Mp = NHA_CPU_PADDED(M), Vp = NHA_CPU_PADDED(V);
     for (int64_t h = 0; h < p->heads_kv; h++) {
         const float *from_k = image->hk + h * M * K, *from_v = image->hv + h * M * V;
         if (kind == NHA_CUDA) {
-            float *hk = memory + h * M * (K + V);
+            float *hk = (float *)(void *)memory + h * M * (K + V);
             memcpy(hk, from_k, (size_t)(M * K) * sizeof *hk);
             memcpy(hk + M * K, from_v, (size_t)(M * V) * sizeof *hk);
             continue;
         }
-        float *hk = memory + h * NHA_CPU_MEMORY_FLOATS(K, V, M), *hv = hk + K * Mp;
+        char *own = memory + h * NHA_CPU_MEMORY_FLOATS(K, V, M) * nhr_state_bytes(p, kind);
         for (int64_t m = 0; m < M; m++) {
-            for (int64_t d = 0; d < K; d++) hk[d * Mp + m] = from_k[m * K + d];
-            memcpy(hv + m * Vp, from_v + m * V, (size_t)V * sizeof *hv);
+            for (int64_t d = 0; d < K; d++) nhr_state_set(p, own, d * Mp + m, from_k[m * K + d]);
+            for (int64_t d = 0; d < V; d++) nhr_state_set(p, own, K * Mp + m * Vp + d, from_v[m * V + d]);
         }
     }
 }
@@ -156,6 +157,6 @@ void nhr_row_import(const nha_problem *p, int32_t kind, const nha_cpu_cache *c, 
             for (int64_t h = 0; h < p->heads_kv; h++)
                 memcpy(row + in_ring(c, &streams[s], h, j), in_array(p, image, pos, &streams[s], h, j),
                        (size_t)streams[s].bytes);
-    if (p->slots) import_memory(p, kind, (float *)(void *)(row + c->memory_offset), image);
+    if (p->slots) import_memory(p, kind, row + c->memory_offset, image);
     for (int64_t i = 0; i < nhr_row_positions(p, kind); i++) ((int64_t *)(void *)row)[i] = pos;
 }

@@ -32,14 +32,15 @@ static float folded(const struct slot *slot, float h, const float *x, int64_t to
     return slot->keep * h + (slot->scaled * h + new);
 }
 
-void nhr_fold(const nha_problem *p, const float *memory, const float *pending, int64_t count, float *hk, float *hv) {
+void nhr_fold(const nha_problem *p, const char *memory, const float *pending, int64_t count, float *hk, float *hv) {
     int64_t K = p->head_dim_qk, V = p->head_dim_v, M = p->slots, Mp = NHA_CPU_PADDED(M), Vp = NHA_CPU_PADDED(V);
     int64_t token = NHA_CPU_PENDING_FLOATS(K, V, M, p->gate_s_given);
     const float *keys = pending + (p->gate_s_given ? 3 : 2) * Mp, *values = keys + NHA_CPU_PADDED(K);
     for (int64_t m = 0; m < M; m++) {
         struct slot slot = weigh(p, pending, token, count, m);
-        for (int64_t d = 0; d < K; d++) hk[m * K + d] = folded(&slot, memory[d * Mp + m], keys + d, token, count);
+        for (int64_t d = 0; d < K; d++)
+            hk[m * K + d] = folded(&slot, nhr_state_at(p, memory, d * Mp + m), keys + d, token, count);
         for (int64_t d = 0; d < V; d++)
-            hv[m * V + d] = folded(&slot, memory[K * Mp + m * Vp + d], values + d, token, count);
+            hv[m * V + d] = folded(&slot, nhr_state_at(p, memory, K * Mp + m * Vp + d), values + d, token, count);
     }
 }

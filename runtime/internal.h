@@ -54,6 +54,11 @@ static inline int64_t nhr_dtype_bytes(int32_t dtype) {
     return dtype == NHA_F32 ? 4 : 2;
 }
 
+/* Bytes of an element of the memory in a row. */
+static inline int64_t nhr_state_bytes(const nha_problem *p, int32_t kind) {
+    return kind == NHA_CUDA ? 4 : nhr_dtype_bytes(p->state_dtype);
+}
+
 /* ---- Libraries (library.c) ---- */
 
 /* nha_library_check, then that problem `i` exists; *problem receives it. */
@@ -120,8 +125,29 @@ static inline bool nhr_row_pending_right(const nha_problem *problem, const char 
     return !(seen & ~(every * most));
 }
 
+/* Element i of a head's memory in a row on the CPU; bf16 rounds to nearest even. */
+static inline float nhr_state_at(const nha_problem *problem, const char *memory, int64_t i) {
+    uint32_t bits;
+    float x;
+    if (problem->state_dtype == NHA_F32) return ((const float *)(const void *)memory)[i];
+    bits = (uint32_t)((const uint16_t *)(const void *)memory)[i] << 16;
+    __builtin_memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static inline void nhr_state_set(const nha_problem *problem, char *memory, int64_t i, float x) {
+    uint32_t bits;
+    if (problem->state_dtype == NHA_F32) {
+        ((float *)(void *)memory)[i] = x;
+        return;
+    }
+    __builtin_memcpy(&bits, &x, sizeof bits);
+    bits = x == x ? bits + 0x7fff + (bits >> 16 & 1) : bits | 0x400000;
+    ((uint16_t *)(void *)memory)[i] = (uint16_t)(bits >> 16);
+}
+
 /* hk [M,K] and hv [M,V] of one head = its memory, `memory` (hk [K,Mp], hv [M,Vp]), after `count` pending tokens (fold.c). */
-void nhr_fold(const nha_problem *problem, const float *memory, const float *pending, int64_t count, float *hk,
+void nhr_fold(const nha_problem *problem, const char *memory, const float *pending, int64_t count, float *hk,
               float *hv);
 
 /* Row of sequence n, -1: skipped. */

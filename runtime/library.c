@@ -19,7 +19,7 @@ static const char *problem_fault(const nha_problem *p) {
     if (!p->slots && !p->window) return "has neither slots nor window";
     if (p->dtype < NHA_F32 || p->dtype > NHA_BF16 || p->gate_dtype < NHA_F32 || p->gate_dtype > NHA_BF16)
         return "has an unknown dtype";
-    if (p->state_dtype != NHA_F32) return "has a state_dtype that is not F32";
+    if (p->state_dtype != NHA_F32 && p->state_dtype != NHA_BF16) return "has a state_dtype that is neither F32 nor BF16";
     if (p->rope < NHA_ROPE_NONE || p->rope > NHA_ROPE_GPTJ) return "has an unknown rope";
     if (!isfinite(p->scale)) return "has a scale that is not finite";
     return NULL;

@@ -97,7 +97,7 @@ typedef struct nha_problem {
     int32_t slots;              /* M: 0..256 */
     int32_t dtype;              /* nha_dtype of q, k, v, rq, rk, o */
     int32_t gate_dtype;         /* nha_dtype of gate and s */
-    int32_t state_dtype;        /* nha_dtype of the memory: NHA_F32 */
+    int32_t state_dtype;        /* nha_dtype of the memory in rows of a pool: NHA_F32, on the CPU NHA_BF16, too */
     int32_t gate_input;         /* nha_gate_input; logit: g = logsigmoid(f) / gate_normalizer */
     int32_t gate_s_given;       /* 1: s is an input; 0: s = -expm1(g) */
     int32_t rope;               /* nha_rope; NHA_ROPE_GIVEN: rq and rk are inputs */

@@ -40,7 +40,7 @@ typedef struct nha_cpu_tensor {
     int64_t batch, token, head;
 } nha_cpu_tensor;
 
-/* CPU memory in a pool row or a segment state, fp32, Mp = NHA_CPU_PADDED(M), Vp = NHA_CPU_PADDED(V), one kv head:
+/* CPU memory in a segment state, fp32, or in a pool row, of the problem's state_dtype; Mp = NHA_CPU_PADDED(M), Vp = NHA_CPU_PADDED(V), one kv head:
  *     hk [K,Mp] (transposed: lanes are slots), then hv [M,Vp].   NHA_CPU_MEMORY_FLOATS in all.
  * A segment state is that, preceded by gamma [Mp] (log of the decay of the piece, natural, <= 0). */
 #define NHA_CPU_MEMORY_FLOATS(K, V, M)                                                                                 \
@@ -57,7 +57,7 @@ typedef struct nha_cpu_tensor {
     ((M) ? ((s_given) ? 3 : 2) * NHA_CPU_PADDED(M) + NHA_CPU_PADDED(K) + NHA_CPU_PADDED(V) : (int64_t)0)
 
 /* A pool row: int64 pos at byte 0 and, from byte NHA_CPU_ROW_PENDING on, a byte for each kv head: its pending tokens. Memory
- * of head h at memory_offset + h * memory floats * 4; then rings, token j at entry j % ring_tokens, [H][ring_tokens][dim], of
+ * of head h at memory_offset + h * NHA_CPU_MEMORY_FLOATS * bytes of state_dtype; then rings, token j at entry j % ring_tokens, [H][ring_tokens][dim], of
  * raw k, v, gate, and s, rk where given; then pending tokens [H][NHA_CPU_PENDING]. The offsets are from the start of the row.
  * Kernels that change a head's memory (decode, and the end of a prefill) fold its pending tokens first, or keep to them. */
 #define NHA_CPU_ROW_PENDING 8

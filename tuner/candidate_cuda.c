@@ -70,14 +70,18 @@ char *candidate_source_cuda(const tune_candidate *c, err *e) {
 
 bool candidate_default_cuda(const gen_problem *problem, nha_op op, const tune_arch *arch, tune_tile *tile, err *e) {
     int count;
+    const char *reason = "there is none for this operation";
     const gen_embedded *files = gen_templates(e);
     const gen_cuda_kernel *kernels = gen_cuda_kernels(&count);
     for (int i = 0; files && i < count; i++) {
-        if (kernels[i].op != op || kernels[i].refuses(problem, arch->cuda))
+        const char *refusal = kernels[i].op == op ? kernels[i].refuses(problem, arch->cuda) : NULL;
+        if (refusal)
+            reason = refusal;
+        if (kernels[i].op != op || refusal)
             continue;
         tile->variant = &kernels[i];
         return gen_cuda_tile_default(files, &kernels[i], problem, arch->cuda, &tile->cuda, e);
     }
-    return files && err_set(e, ERR_MISSING, "render", "%s has no CUDA kernel for this problem on %s", gen_op_name(op),
-                   arch->cuda->name);
+    return files && err_set(e, ERR_MISSING, "render", "%s has no CUDA kernel for this problem on %s: %s", gen_op_name(op),
+                            arch->cuda->name, reason);
 }

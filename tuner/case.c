@@ -95,9 +95,12 @@ static void draw_rows(tune_random *r, const tune_tensor_info *info, int64_t coun
     }
 }
 
-static void draw_memory(tune_random *r, int64_t count, float *out) {
-    for (int64_t i = 0; i < count; i++)
-        out[i] = (float)(0.7 * tune_random_normal(r));
+/* Rounded to `dtype`, as what a cache with such a memory can hold. */
+static void draw_memory(tune_random *r, int dtype, int64_t count, float *out) {
+    for (int64_t i = 0; i < count; i++) {
+        double x = (float)(0.7 * tune_random_normal(r));
+        out[i] = dtype == NHA_BF16 ? tune_bf16_to_f32(tune_f64_to_bf16(x)) : (float)x;
+    }
 }
 
 static void *aligned(size_t size) {
@@ -148,8 +151,8 @@ static bool create_cache(tune_case *c, err *e) {
     }
     tune_random r = {~spec->seed};
     if (p->slots) {
-        draw_memory(&r, memory * p->head_dim_qk, c->cache.hk);
-        draw_memory(&r, memory * p->head_dim_v, c->cache.hv);
+        draw_memory(&r, p->state_dtype, memory * p->head_dim_qk, c->cache.hk);
+        draw_memory(&r, p->state_dtype, memory * p->head_dim_v, c->cache.hv);
     }
     c->batch.cache = &c->cache;
     return true;
@@ -189,8 +192,8 @@ bool tune_case_create(const gen_problem *problem, const tune_case_spec *spec, tu
         c->hk0 = aligned((size_t)(memory * p->head_dim_qk) * sizeof *c->hk0);
         c->hv0 = aligned((size_t)(memory * p->head_dim_v) * sizeof *c->hv0);
         if ((ok = c->hk0 && c->hv0)) {
-            draw_memory(&r, memory * p->head_dim_qk, c->hk0);
-            draw_memory(&r, memory * p->head_dim_v, c->hv0);
+            draw_memory(&r, NHA_F32, memory * p->head_dim_qk, c->hk0);
+            draw_memory(&r, NHA_F32, memory * p->head_dim_v, c->hv0);
         }
         c->batch.hk0 = c->hk0;
         c->batch.hv0 = c->hv0;

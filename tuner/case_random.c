@@ -70,7 +70,6 @@ void tune_random_problem(uint64_t seed, gen_problem *problem) {
     p->heads_q = p->heads_kv * problem->group;
     p->dtype = (int32_t)(chance(&r, 0.5) ? NHA_F32 : PICK(&r, NHA_F16, NHA_BF16));
     p->gate_dtype = chance(&r, 0.7) ? p->dtype : NHA_F32;
-    p->state_dtype = NHA_F32;
     p->gate_input = (int32_t)PICK(&r, NHA_GATE_LOGIT, NHA_GATE_LOG);
     p->gate_s_given = p->slots && chance(&r, 0.25);
     p->gate_normalizer = p->gate_input == NHA_GATE_LOG || chance(&r, 0.5) ? 8 : 1 + 15 * tune_random_unit(&r);
@@ -86,6 +85,8 @@ void tune_random_problem(uint64_t seed, gen_problem *problem) {
             if (scaled && i > p->head_dim_qk / 4)
                 problem->inv_freq[i] /= 8;
         }
+    tune_random state = {seed ^ UINT64_C(0x7374617465000000)}; /* its own, so that the other draws are what they were without it */
+    p->state_dtype = p->slots && chance(&state, 0.2) ? NHA_BF16 : NHA_F32;
     gen_problem_derive(problem);
 }
 

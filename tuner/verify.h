@@ -11,6 +11,12 @@
 /* Relative L2 over a tensor against fp64 on the same rounded inputs (DESIGN section 1): 1e-5 for f32, 4e-3 for f16 and
  * bf16. */
 double tune_tolerance(int dtype);
+/* The same where a memory went through rows of a pool. With state_dtype bf16 it is rounded there at every step, to one of its
+ * neighbours at random, which is off by 2^-8 / sqrt(6) / 1.44 (the mean of 1 / mantissa) rms or so, 1.1e-3, at most 2^-7 / sqrt(6), 3.2e-3; errors of the n steps that a
+ * slot remembers add up as their root: 3e-2 is a hundred steps at the most, or seven hundred at the mean. */
+double tune_cached_tolerance(const nha_problem *problem);
+/* Whether `held`, an element of a row, is what rounding `exact` may leave there. */
+bool tune_state_holds(const nha_problem *problem, float exact, float held);
 /* ||x - y|| / max(||y||, floor * sqrt(count)); 0 / 0 is 0. Infinite where an element of x is not finite or all of y is
  * 0 and x is not. The floor is 0 but for lse, where it is 1: an error of a logarithm is the relative error of what it
  * stands for, also where the logarithm happens to be near 0. */

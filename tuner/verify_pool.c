@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tuner/convert.h"
+#include "tuner/verify.h"
+
 static int64_t round_up(int64_t n, int64_t unit) {
     return (n + unit - 1) / unit * unit;
 }
@@ -28,8 +31,20 @@ static char *row_of(const verify_pool *pool, int64_t n) {
     return pool->cache.pool + pool->index[n] * pool->cache.row_bytes;
 }
 
-static float *memory_of(const verify_pool *pool, int64_t n, int64_t h) {
-    return (float *)(void *)(row_of(pool, n) + pool->cache.memory_offset) + h * memory_floats(&pool->test->problem.nha);
+static int64_t memory_bytes(const nha_problem *p) {
+    return memory_floats(p) * gen_dtype_bytes(p->state_dtype);
+}
+
+static char *memory_of(const verify_pool *pool, int64_t n, int64_t h) {
+    return row_of(pool, n) + pool->cache.memory_offset + h * memory_bytes(&pool->test->problem.nha);
+}
+
+/* Whether the head's memory is `want`, rounded where rows are. */
+static bool holds(const nha_problem *p, const char *memory, const float *want) {
+    for (int64_t i = 0; i < memory_floats(p); i++)
+        if (!tune_state_holds(p, want[i], (float)tune_load(memory, p->state_dtype, i)))
+            return false;
+    return true;
 }
 
 static void lay_out(const tune_case *test, nha_cpu_cache *c) {
@@ -41,7 +56,7 @@ static void lay_out(const tune_case *test, nha_cpu_cache *c) {
             last = test->spec.pos[n] + tune_batch_length(&test->batch, n);
     c->ring_tokens = last < test->problem.ring ? last : test->problem.ring > 0 ? test->problem.ring : 1;
     c->memory_offset = round_up(NHA_CPU_ROW_PENDING + p->heads_kv, 64);
-    int64_t at = c->memory_offset + p->heads_kv * memory_floats(p) * (int64_t)sizeof(float);
+    int64_t at = c->memory_offset + p->heads_kv * memory_bytes(p);
     for (int id = 0; id < TUNE_INPUTS; id++) {
         if (!slot[id])
             continue;
@@ -97,7 +112,9 @@ bool verify_pool_create(const tune_case *test, int poison, verify_pool *pool) {
         for (int64_t h = 0; p->slots && h < p->heads_kv; h++) {
             int64_t task = n * p->heads_kv + h;
             pack(p, from->hk + task * p->slots * p->head_dim_qk, from->hv + task * p->slots * p->head_dim_v,
-                 memory_of(pool, n, h));
+                 pool->packed);
+            for (int64_t i = 0; i < memory_floats(p); i++)
+                tune_store(memory_of(pool, n, h), p->state_dtype, i, pool->packed[i]);
         }
         fill_rings(pool, n);
     }
@@ -116,7 +133,7 @@ void verify_pool_destroy(verify_pool *pool) {
 const char *verify_pool_check(const verify_pool *pool, const float *hk, const float *hv) {
     const nha_problem *p = &pool->test->problem.nha;
     const nha_cpu_cache *c = &pool->cache;
-    size_t memory = (size_t)(p->heads_kv * memory_floats(p)) * sizeof(float);
+    size_t memory = (size_t)(p->heads_kv * memory_bytes(p));
     const char *wrong = NULL;
     if (!guard_intact(&pool->rows))
         return "written outside of the pool";
@@ -130,7 +147,7 @@ const char *verify_pool_check(const verify_pool *pool, const float *hk, const fl
         for (int64_t h = 0; !wrong && p->slots && h < p->heads_kv; h++) {
             int64_t task = n * p->heads_kv + h;
             pack(p, hk + task * p->slots * p->head_dim_qk, hv + task * p->slots * p->head_dim_v, want);
-            if (memcmp(want, memory_of(pool, n, h), (size_t)memory_floats(p) * sizeof *want))
+            if (!holds(p, memory_of(pool, n, h), want))
                 wrong = "the memory in a cache is not that of hk, hv, or its padding is not zero";
         }
     }

@@ -50,12 +50,12 @@ tune_work tune_work_of(const gen_problem *problem, const gen_shape *shape, int64
     double keys_values = p->heads_kv * (dims + given * p->head_dim_qk) * element;
     double queries = p->heads_q * (1 + given) * p->head_dim_qk * element;
     double outputs = p->heads_q * (p->head_dim_v * element + 4.0); /* o and lse */
-    double memory = p->heads_kv * (double)p->slots * dims * 4.0;
+    double memory = p->heads_kv * (double)p->slots * dims * 4, rows = memory / 4 * gen_dtype_bytes(p->state_dtype);
     work.read_bytes = batch * tokens * (queries + keys_values + gates + outputs);
     if (decode) {
         double stored = keys_values + gates; /* the new token, in the rings */
         work.read_bytes += batch * tokens * (cache_bytes(p, context, gates) + stored);
-        work.update_bytes = batch * tokens * 2 * memory;
+        work.update_bytes = batch * tokens * 2 * rows;
     } else {
         work.read_bytes += batch * memory; /* written once, after the last step */
     }

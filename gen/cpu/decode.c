@@ -34,10 +34,10 @@ void prefetch_ahead(kernel *k, val p, int64_t bytes, bool write) {
 
 /* ---- score_slots: hk' = keep*hk + (scaled*hk + s*k), or hk if deferred; slots_p[g][m] = qs_g . hk'_m, in one pass ---- */
 
-static void score_slots_block(kernel *k, val f, val memory, int col, int nv, int g0, int heads) {
+static void score_slots_block(kernel *k, val f, const memory_store *memory, int col, int nv, int g0, int heads) {
     ir *b = &k->b;
     bool first = g0 == 0, update = first && decode_defer(k) == 1;
-    int rows = k->tile.knob[GEN_STATE_ROWS];
+    int rows = k->tile.knob[GEN_STATE_ROWS], element = memory_bytes(memory);
     val acc[TILE_ACC_MAX], s[8], keep[8], scaled[8];
     for (int i = 0; i < heads * nv; i++)
         acc[i] = ir_zero(b);
@@ -48,19 +48,19 @@ static void score_slots_block(kernel *k, val f, val memory, int col, int nv, int
     }
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->K), ir_int(b, rows), acc, heads * nv);
-    val base = ir_at(b, memory, ir_mulc(b, loop.index, k->mp * 4)), column = ir_mulc(b, loop.index, 4);
+    val base = ir_at(b, memory->base, ir_mulc(b, loop.index, k->mp * element)), column = ir_mulc(b, loop.index, 4);
     for (int r = 0; r < rows; r++) {
         val key = ir_splat(b, ir_load_f32(b, ir_at(b, frame_at(k, f, k->d_k, NULL, r), column)));
-        val row = ir_atc(b, base, ((int64_t)r * k->mp + col * b->vl) * 4), h[8];
+        val row = ir_atc(b, base, ((int64_t)r * k->mp + col * b->vl) * element), h[8];
         if (first)
-            prefetch_ahead(k, row, (int64_t)nv * b->vl * 4, update);
+            prefetch_ahead(k, row, (int64_t)nv * b->vl * element, update);
         for (int j = 0; j < nv; j++) {
-            val at = ir_atc(b, row, (int64_t)j * b->vl * 4);
-            h[j] = ir_load_v(b, at);
+            val at = ir_atc(b, row, (int64_t)j * b->vl * element);
+            h[j] = memory_load(memory, b->vl, at);
             if (update) { /* keep is 0 or 1: as a mask it costs no vector register where the ISA has masks */
                 val new = ir_fma(b, scaled[j], h[j], ir_fmul(b, s[j], key));
                 h[j] = ir_select(b, keep[j], ir_fadd(b, h[j], new), new);
-                ir_store_v(b, h[j], at);
+                memory_put(memory, h[j], at);
             }
         }
         for (int g = 0; g < heads; g++) {
@@ -79,12 +79,13 @@ static void emit_score_slots(decode *x) {
     kernel *k = x->k;
     ir *b = &k->b;
     x->score_slots = phase_begin(k, "score_slots", "p", (const char *const[]){"scratch"});
-    val f = ir_param(b, 0), memory = memory_in_row(k, f);
+    val f = ir_param(b, 0);
+    memory_store memory = memory_of_row(k, f, NULL);
     int nv = tile_even(k->mv, k->tile.knob[GEN_SCORE_VECTORS]);
     for (int col = 0; col < k->mv; col += nv)
         for (int g = 0, pass = decode_pass(k); g < k->G; g += pass) {
             int heads = k->G - g < pass ? k->G - g : pass;
-            score_slots_block(k, f, memory, col, k->mv - col < nv ? k->mv - col : nv, g, heads);
+            score_slots_block(k, f, &memory, col, k->mv - col < nv ? k->mv - col : nv, g, heads);
         }
     phase_end(k);
 }

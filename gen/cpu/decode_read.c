@@ -82,16 +82,17 @@ void decode_emit_softmax(decode *x) {
 
 /* ---- read: hv' = keep*hv + (scaled*hv + s*v), or hv if deferred; out_g = sum_m p hv' + sum_j p v_j, by blocks of V ---- */
 
-static void read_slots(kernel *k, val f, val memory, val *acc, const pieces *p, int first, int count, int g0, int heads) {
+static void read_slots(kernel *k, val f, const memory_store *memory, val *acc, const pieces *p, int first, int count, int g0, int heads) {
     ir *b = &k->b;
     bool update = g0 == 0 && decode_defer(k) == 1;
     val token[DECODE_PIECES_MAX];
     for (int j = 0; update && j < count; j++)
         token[j] = f32_at(b, frame_at(k, f, k->d_v, NULL, 0), p->offset[first + j], p->width[first + j]);
-    int64_t span = (int64_t)(p->offset[first + count - 1] + p->width[first + count - 1] - p->offset[first]) * 4;
+    int element = memory_bytes(memory);
+    int64_t span = (int64_t)(p->offset[first + count - 1] + p->width[first + count - 1] - p->offset[first]) * element;
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->M), ir_int(b, 1), acc, heads * count);
-    val row = ir_at(b, memory, ir_mulc(b, loop.index, k->vp * 4)), slot = ir_mulc(b, loop.index, 4);
+    val row = ir_at(b, ir_atc(b, memory->base, (int64_t)k->K * k->mp * element), ir_mulc(b, loop.index, k->vp * element)), slot = ir_mulc(b, loop.index, 4);
     val s = NULL, keep = NULL, scaled = NULL;
     if (update) {
         s = ir_load_f32(b, ir_at(b, frame_at(k, f, k->s, NULL, 0), slot));
@@ -100,16 +101,16 @@ static void read_slots(kernel *k, val f, val memory, val *acc, const pieces *p, 
     }
     val weight[DECODE_HEADS_MAX];
     if (g0 == 0)
-        prefetch_ahead(k, ir_atc(b, row, (int64_t)p->offset[first] * 4), span, update);
+        prefetch_ahead(k, ir_atc(b, row, (int64_t)p->offset[first] * element), span, update);
     for (int g = 0; g < heads; g++)
         weight[g] = ir_load_f32(b, ir_at(b, frame_at(k, f, k->slots_p, ir_int(b, g0 + g), 0), slot));
     for (int j = 0; j < count; j++) {
         int width = p->width[first + j];
-        val at = ir_atc(b, row, (int64_t)p->offset[first + j] * 4), h = f32_at(b, at, 0, width);
+        val at = ir_atc(b, row, (int64_t)p->offset[first + j] * element), h = memory_load(memory, width, at);
         if (update) {
             val new = ir_fmul(b, broadcast(b, s, width), token[j]);
             h = ir_fma(b, broadcast(b, keep, width), h, ir_fma(b, broadcast(b, scaled, width), h, new));
-            ir_store(b, h, at, 4);
+            memory_put(memory, h, at);
         }
         for (int g = 0; g < heads; g++)
             acc[g * count + j] = ir_fma(b, broadcast(b, weight[g], width), h, acc[g * count + j]);
@@ -165,7 +166,8 @@ void decode_emit_read(decode *x) {
     kernel *k = x->k;
     ir *b = &k->b;
     x->read = phase_begin(k, "read_values", "p", (const char *const[]){"scratch"});
-    val f = ir_param(b, 0), memory = k->M ? ir_atc(b, memory_in_row(k, f), (int64_t)k->K * k->mp * 4) : NULL;
+    val f = ir_param(b, 0);
+    memory_store memory = k->M ? memory_of_row(k, f, NULL) : (memory_store){0};
     window w = k->W ? window_of(k, f) : (window){0};
     pieces p = pieces_of(k->V, b->vl);
     int block = tile_even(p.count, k->tile.knob[GEN_READ_VECTORS]);
@@ -178,7 +180,7 @@ void decode_emit_read(decode *x) {
                 for (int j = 0; j < count; j++)
                     acc[g * count + j] = LLVMConstNull(ir_vec(b, b->f32, p.width[first + j]));
             if (k->M)
-                read_slots(k, f, memory, acc, &p, first, count, g0, heads);
+                read_slots(k, f, &memory, acc, &p, first, count, g0, heads);
             if (k->M && decode_defer(k) > 1)
                 read_pending(k, f, acc, &p, first, count, g0, heads);
             if (k->W)

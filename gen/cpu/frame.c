@@ -183,6 +183,7 @@ void kernel_layout(kernel *k, const gen_problem *problem, nha_op op, const gen_i
     k->stage_ld = round_up(k->K > k->V ? k->K : k->V, 16) + 32;
     k->rotate = k->W > 0 && (p->rope == NHA_ROPE_NEOX || p->rope == NHA_ROPE_GPTJ);
     k->own_window_q = k->M > 0 && k->W > 0 && (p->rope != NHA_ROPE_NONE || p->slot_map != NHA_MAP_IDENTITY);
+    k->state_bytes = p->state_dtype == NHA_BF16 ? 2 : 4;
     k->memory_floats = NHA_CPU_MEMORY_FLOATS(k->K, k->V, k->M);
     k->q_scale = p->scale * 1.4426950408889634074;
     int64_t panels = k->W ? (k->W - 1 + k->block - 1) / k->block + 1 : 0;

@@ -57,6 +57,7 @@ typedef struct kernel {
     bool rotate;          /* rope inside the kernel */
     bool own_window_q;    /* the window's queries and keys differ from the slots' */
     int64_t memory_floats;
+    int state_bytes;      /* of an element of the memory in a cache row: fp32, or bf16 if the problem says so */
     double q_scale;       /* scale * log2(e): scores are in log2 units */
     /* scratch */
     buffer memory_k, memory_v;    /* hk [K][mp], hv [M][vp] */

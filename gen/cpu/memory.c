@@ -7,8 +7,81 @@
 val memory_in_row(kernel *k, val f) {
     ir *b = &k->b;
     val at = frame_arg(k, f, offsetof(nha_cpu_args, cache) + offsetof(nha_cpu_cache, memory_offset));
-    at = ir_add(b, at, ir_mulc(b, frame_i64(k, f, FRAME_HEAD), k->memory_floats * 4));
+    at = ir_add(b, at, ir_mulc(b, frame_i64(k, f, FRAME_HEAD), k->memory_floats * k->state_bytes));
     return ir_at(b, frame_ptr(k, f, FRAME_ROW), at);
+}
+
+/* ---- elements: fp32, or bf16 rounded by a hash (memory.h) ---- */
+
+/* Odd constants with bits all over (xxHash's primes), and a multiplier that mixes well in one step (Ettinger's search). */
+enum { POSITION = (int32_t)0x9e3779b1, HEAD = (int32_t)0x85ebca77, PLACE = (int32_t)0xc2b2ae3d, LANE = (int32_t)0x27d4eb2f, MIX = 0x2c1b3c6d };
+
+memory_store memory_of_row(kernel *k, val f, val tokens) {
+    ir *b = &k->b;
+    memory_store m = {k, memory_in_row(k, f), NULL};
+    if (k->state_bytes == 4)
+        return m;
+    val position = frame_i64(k, f, FRAME_POSITION);
+    if (tokens)
+        position = ir_add(b, position, tokens);
+    val seed = ir_add(b, ir_mulc(b, position, POSITION), ir_mulc(b, frame_i64(k, f, FRAME_HEAD), HEAD));
+    seed = ir_splat(b, LLVMBuildTrunc(b->builder, seed, b->i32, ""));
+    m.seed = ir_add(b, seed, ir_mul(b, b->lanes, ir_vint(b, LANE)));
+    return m;
+}
+
+memory_store memory_in_scratch(kernel *k, val base) {
+    return (memory_store){k, base, NULL};
+}
+
+int memory_bytes(const memory_store *m) {
+    return m->seed ? 2 : 4;
+}
+
+val memory_load(const memory_store *m, int width, val at) {
+    return ir_load_dtype(&m->k->b, m->seed ? NHA_BF16 : NHA_F32, width, at);
+}
+
+/* 16 bits for each of `width` elements at `at`. */
+static val noise_at(const memory_store *m, int width, val at) {
+    ir *b = &m->k->b;
+    val place = ir_sub(b, LLVMBuildPtrToInt(b->builder, at, b->i64, ""), LLVMBuildPtrToInt(b->builder, m->base, b->i64, ""));
+    place = LLVMBuildTrunc(b->builder, ir_mulc(b, place, PLACE), b->i32, "");
+    val x = ir_add(b, m->seed, ir_splat(b, place));
+    x = LLVMBuildXor(b->builder, x, LLVMBuildLShr(b->builder, x, ir_vint(b, 15), ""), "");
+    x = ir_mul(b, x, ir_vint(b, MIX));
+    x = LLVMBuildLShr(b->builder, x, ir_vint(b, 16), "");
+    int lanes[IR_VECTOR_MAX];
+    for (int i = 0; i < width; i++)
+        lanes[i] = i;
+    return width < b->vl ? ir_shuffle(b, x, NULL, lanes, width) : x;
+}
+
+void memory_put(const memory_store *m, val x, val at) {
+    ir *b = &m->k->b;
+    if (!m->seed) {
+        ir_store(b, x, at, 4);
+        return;
+    }
+    int width = ir_width(x);
+    val bits = ir_add(b, ir_bitcast(b, x, ir_vec(b, b->i32, width)), noise_at(m, width, at));
+    bits = LLVMBuildLShr(b->builder, bits, ir_like_int(b, bits, 16), "");
+    ir_store(b, LLVMBuildTrunc(b->builder, bits, ir_vec(b, b->i16, width), ""), at, 2);
+}
+
+/* to = from, memory_floats elements. */
+static void copy(const memory_store *to, const memory_store *from) {
+    kernel *k = to->k;
+    ir *b = &k->b;
+    if (!to->seed && !from->seed) {
+        tile_copy(b, to->base, from->base, k->memory_floats);
+        return;
+    }
+    ir_loop loop;
+    ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->memory_floats), ir_int(b, b->vl), NULL, 0);
+    val x = memory_load(from, b->vl, ir_at(b, from->base, ir_mulc(b, loop.index, memory_bytes(from))));
+    memory_put(to, x, ir_at(b, to->base, ir_mulc(b, loop.index, memory_bytes(to))));
+    ir_loop_end(b, &loop, NULL);
 }
 
 val memory_sequence_head(kernel *k, val f) {
@@ -56,7 +129,8 @@ void memory_initial(kernel *k, val f, val to) {
     ir *b = &k->b;
     ir_if cached, given;
     ir_if_begin(b, &cached, not_null(b, frame_ptr(k, f, FRAME_ROW)));
-    tile_copy(b, to, memory_in_row(k, f), k->memory_floats);
+    memory_store row = memory_of_row(k, f, NULL), scratch = memory_in_scratch(k, to);
+    copy(&scratch, &row);
     pending_fold(k, f, to);
     ir_if_else(b, &cached);
     tile_zero(b, to, k->memory_floats);
@@ -71,7 +145,8 @@ void memory_final(kernel *k, val f, val from) {
     ir *b = &k->b;
     ir_if cached, wanted;
     ir_if_begin(b, &cached, not_null(b, frame_ptr(k, f, FRAME_ROW)));
-    tile_copy(b, memory_in_row(k, f), from, k->memory_floats);
+    memory_store row = memory_of_row(k, f, frame_i64(k, f, FRAME_LENGTH)), scratch = memory_in_scratch(k, from);
+    copy(&row, &scratch);
     pending_store_count(k, f, ir_int(b, 0));
     ir_if_end(b, &cached);
     val hk = frame_arg_ptr(k, f, offsetof(nha_cpu_args, hk)), hv = frame_arg_ptr(k, f, offsetof(nha_cpu_args, hv));

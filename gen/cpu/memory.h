@@ -9,8 +9,26 @@
 void memory_initial(kernel *k, val f, val to);
 /* hk, hv of args, where given, = from; the cache row's memory, where there is one, too, and nothing is pending there. */
 void memory_final(kernel *k, val f, val from);
-/* Address of this head's memory in the cache row. */
+/* Address of this head's memory in the cache row, elements of state_bytes. */
 val memory_in_row(kernel *k, val f);
+
+/* A memory in fp32 or, in a cache row with state_dtype bf16, in bf16: where it begins, and what rounds it. Rounding to nearest at each
+ * step would lose the increments of slow slots, which are less than half of the last place, for ever. So a value x is stored as x
+ * plus noise below the last place, cut off: up or down with the probability that makes the mean right. The noise is a hash of position,
+ * head and place in the memory: the same inputs give the same bits, whatever row they are in. What bf16 can hold stays as it is. */
+typedef struct memory_store {
+    kernel *k;
+    val base;
+    val seed; /* i32 vector; NULL: fp32 */
+} memory_store;
+/* The row's memory, after local token `tokens` (i64; NULL: 0). */
+memory_store memory_of_row(kernel *k, val f, val tokens);
+/* fp32 memory in scratch. */
+memory_store memory_in_scratch(kernel *k, val base);
+int memory_bytes(const memory_store *m);
+/* `width` elements at `at`, and back. */
+val memory_load(const memory_store *m, int width, val at);
+void memory_put(const memory_store *m, val x, val at);
 /* states + index * NHA_CPU_STATE_FLOATS (rounded up), and the memory inside, behind gamma */
 val memory_state(kernel *k, val states, val index);
 val memory_of_state(kernel *k, val state);

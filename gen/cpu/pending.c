@@ -2,6 +2,7 @@
  *     h' = keep h + (scaled h + sum_j c_j x_j),    c_j = s_j prod_{i>j} e_i,    (keep, scaled): row_decay of E = prod e_j */
 #include "gen/cpu/pending.h"
 
+#include "gen/cpu/memory.h"
 #include "gen/cpu/rows.h"
 #include "gen/cpu/tile.h"
 
@@ -58,12 +59,12 @@ static void ask(kernel *k, val p, int64_t bytes) {
 }
 
 /* h' of nv vectors at `row`, given the sums of new */
-static void renew(kernel *k, val row, const val *new, const val *keep, const val *scaled, int nv) {
-    ir *b = &k->b;
+static void renew(const memory_store *m, val row, const val *new, const val *keep, const val *scaled, int nv) {
+    ir *b = &m->k->b;
     for (int c = 0; c < nv; c++) {
-        val at = ir_atc(b, row, (int64_t)c * b->vl * 4), h = ir_load_v(b, at);
+        val at = ir_atc(b, row, (int64_t)c * b->vl * memory_bytes(m)), h = memory_load(m, b->vl, at);
         val sum = ir_fma(b, scaled[c], h, new[c]);
-        ir_store_v(b, ir_select(b, keep[c], ir_fadd(b, h, sum), sum), at);
+        memory_put(m, ir_select(b, keep[c], ir_fadd(b, h, sum), sum), at);
     }
 }
 
@@ -72,7 +73,7 @@ static val is_kept(ir *b, val keep) { /* 0 or 1, as a mask */
 }
 
 /* hk: lanes are slots, a row a dimension; `nv` vectors of slots from `col` on. */
-static void fold_keys(kernel *k, val f, val hk, int col, int nv) {
+static void fold_keys(kernel *k, val f, const memory_store *m, int col, int nv) {
     ir *b = &k->b;
     val count = frame_i64(k, f, FRAME_PENDING_COUNT), keep[FOLD_VECTORS_MAX], scaled[FOLD_VECTORS_MAX];
     for (int c = 0; c < nv; c++) {
@@ -81,7 +82,7 @@ static void fold_keys(kernel *k, val f, val hk, int col, int nv) {
     }
     ir_loop rows, tokens;
     ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, k->K), ir_int(b, FOLD_ROWS), NULL, 0);
-    val row = ir_at(b, ir_atc(b, hk, (int64_t)col * b->vl * 4), ir_mulc(b, rows.index, k->mp * 4));
+    val row = ir_at(b, ir_atc(b, m->base, (int64_t)col * b->vl * memory_bytes(m)), ir_mulc(b, rows.index, k->mp * memory_bytes(m)));
     val new[FOLD_ROWS * FOLD_VECTORS_MAX];
     for (int i = 0; i < FOLD_ROWS * nv; i++)
         new[i] = ir_zero(b);
@@ -96,21 +97,22 @@ static void fold_keys(kernel *k, val f, val hk, int col, int nv) {
     }
     ir_loop_end(b, &tokens, new);
     for (int r = 0; r < FOLD_ROWS; r++) {
-        val at = ir_atc(b, row, (int64_t)r * k->mp * 4);
-        ask(k, at, (int64_t)nv * b->vl * 4);
-        renew(k, at, new + r * nv, keep, scaled, nv);
+        val at = ir_atc(b, row, (int64_t)r * k->mp * memory_bytes(m));
+        ask(k, at, (int64_t)nv * b->vl * memory_bytes(m));
+        renew(m, at, new + r * nv, keep, scaled, nv);
     }
     ir_loop_end(b, &rows, NULL);
 }
 
 /* hv: a row a slot; `nv` vectors of values from `col` on. */
-static void fold_values(kernel *k, val f, val hv, int col, int nv) {
+static void fold_values(kernel *k, val f, const memory_store *m, int col, int nv) {
     ir *b = &k->b;
+    val hv = ir_atc(b, m->base, (int64_t)k->K * k->mp * memory_bytes(m));
     val count = frame_i64(k, f, FRAME_PENDING_COUNT), keep[FOLD_VECTORS_MAX], scaled[FOLD_VECTORS_MAX],
         new[FOLD_VECTORS_MAX];
     ir_loop slots, tokens;
     ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->M), ir_int(b, 1), NULL, 0);
-    val row = ir_at(b, ir_atc(b, hv, (int64_t)col * b->vl * 4), ir_mulc(b, slots.index, k->vp * 4));
+    val row = ir_at(b, ir_atc(b, hv, (int64_t)col * b->vl * memory_bytes(m)), ir_mulc(b, slots.index, k->vp * memory_bytes(m)));
     val slot = ir_mulc(b, slots.index, 4);
     for (int c = 0; c < nv; c++)
         new[c] = ir_zero(b);
@@ -126,22 +128,25 @@ static void fold_values(kernel *k, val f, val hv, int col, int nv) {
         keep[c] = keep[0];
         scaled[c] = scaled[0];
     }
-    ask(k, row, (int64_t)nv * b->vl * 4);
-    renew(k, row, new, keep, scaled, nv);
+    ask(k, row, (int64_t)nv * b->vl * memory_bytes(m));
+    renew(m, row, new, keep, scaled, nv);
     ir_loop_end(b, &slots, NULL);
 }
 
 static void emit_fold(kernel *k) {
     ir *b = &k->b;
     k->fold_pending = phase_begin(k, "fold_pending", "pp", (const char *const[]){"scratch", "memory"});
-    val f = ir_param(b, 0), hk = ir_param(b, 1), hv = ir_atc(b, hk, (int64_t)k->K * k->mp * 4);
+    val f = ir_param(b, 0);
+    /* decode folds in the row, prefill in its own copy */
+    memory_store m = k->op == NHA_DECODE ? memory_of_row(k, f, NULL) : memory_in_scratch(k, ir_param(b, 1));
+    m.base = ir_param(b, 1);
     bool many = b->isa->registers >= 32;
     int keys = tile_even(k->mv, many ? 4 : 2), values = tile_even(k->vv, many ? 8 : 4);
     pending_weigh(k, f);
     for (int col = 0; col < k->mv; col += keys)
-        fold_keys(k, f, hk, col, k->mv - col < keys ? k->mv - col : keys);
+        fold_keys(k, f, &m, col, k->mv - col < keys ? k->mv - col : keys);
     for (int col = 0; col < k->vv; col += values)
-        fold_values(k, f, hv, col, k->vv - col < values ? k->vv - col : values);
+        fold_values(k, f, &m, col, k->vv - col < values ? k->vv - col : values);
     phase_end(k);
 }
 

@@ -5,7 +5,8 @@
 
 /* mma.sync with bf16, cp.async and their kin begin with sm_80. */
 static const char *needs_ampere(const gen_problem *problem, const gen_cuda_target *target) {
-    (void)problem;
+    if (problem->nha.state_dtype != NHA_F32)
+        return "CUDA kernels keep the memory in f32: state_dtype bf16 is for the CPU alone in this version";
     return target->arch >= 80 ? NULL : "CUDA kernels need sm_80 or later";
 }
 

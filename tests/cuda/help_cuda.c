@@ -64,6 +64,7 @@ static bool run_problem(uint64_t seed, const char *target, tune_verify_report *r
     int count = 0;
     assert_non_null(c);
     tune_random_problem(seed, &problem);
+    problem.nha.state_dtype = NHA_F32; /* the one there is on CUDA */
     bool ok = tune_device_open_emu(gen_cuda_target_find(target), &d, e);
     for (int op = NHA_PREFILL; ok && op <= NHA_DECODE; op++)
         for (int i = seed / HELP_CUDA_SHARDS % OPS == (uint64_t)op; ok && i >= 0; i--) {

@@ -168,13 +168,20 @@ static void test_slow(void **state) {
         pending[j * token + 16] = (float)expm1(-1e-5);
         pending[j * token + 32] = 1; /* k[0] */
     }
-    nhr_fold(&p, memory, pending, 7, hk, hv);
+    nhr_fold(&p, (const char *)memory, pending, 7, hk, hv);
     assert_true(fabs((double)hk[0] / -expm1(-7e-5) - 1) < 3e-7);
     memory[0] = 1e6f; /* hk[0][0]; a reset leaves nothing of it */
     pending[3 * token] = 0;
     pending[3 * token + 16] = -1;
-    nhr_fold(&p, memory, pending, 7, hk, hv);
+    nhr_fold(&p, (const char *)memory, pending, 7, hk, hv);
     assert_true(fabs((double)hk[0] - 1) < 1e-6);
+    uint16_t half[8 * 16 + 16] = {0x3f80, [16] = 0xbf81}; /* the same of bf16: 1, -1.0078125 */
+    const nha_problem narrow = {.head_dim_qk = 8, .head_dim_v = 8, .heads_q = 1, .heads_kv = 1, .slots = 1, .state_dtype = NHA_BF16};
+    nhr_fold(&narrow, (const char *)half, pending, 1, hk, hv);
+    assert_true(fabs(hk[0] - 1) < 1e-6 && fabs(hk[1] + 1.0078125) < 2e-5);
+    nhr_state_set(&narrow, (char *)half, 3, 1.00390625f); /* a tie: to even */
+    nhr_state_set(&narrow, (char *)half, 4, 1.01171875f);
+    assert_true(nhr_state_at(&narrow, (char *)half, 3) == 1 && nhr_state_at(&narrow, (char *)half, 4) == 1.015625f);
 }
 
 static void test_impossible(void **state) {

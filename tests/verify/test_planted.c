@@ -115,6 +115,7 @@ static void test_random_problems(void **state) {
         tune_verify_report report = {0};
         tune_verify_options options = {.cases = 1, .seed = seed, .flops = 3e6, .fence = true};
         tune_random_problem(seed, &problem);
+        problem.nha.state_dtype = NHA_F32; /* the scalar kernel has no other */
         if (!tune_verify_library(help_scalar_library(&problem, BUG_NONE, 16), 0, &problem, &options, &report, &e))
             fail_msg("problem %llu: %s", (unsigned long long)seed, e.text);
     }
