@@ -1,7 +1,7 @@
-/* test_random_2.c: random problems, a quarter of them. See help_random.h.
+/* test_random_avx512.c: random problems on avx512. See help_random.h.
  */
 #include "tests/verify/help_random.h"
 
 int main(void) {
-    return help_random_run(2);
+    return help_random_run("avx512");
 }

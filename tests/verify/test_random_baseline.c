@@ -1,7 +1,7 @@
-/* test_random_0.c: random problems, a quarter of them. See help_random.h.
+/* test_random_baseline.c: random problems on baseline. See help_random.h.
  */
 #include "tests/verify/help_random.h"
 
 int main(void) {
-    return help_random_run(0);
+    return help_random_run("baseline");
 }
