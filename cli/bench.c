@@ -150,18 +150,6 @@ static bool bench_op(const request *q, const tune_library *library, const tune_d
     return true;
 }
 
-static bool check_isa(const char *isa, err *e) {
-    const char *names[32];
-    int count;
-    const gen_isa *table = gen_isa_table(&count);
-    if (!isa || gen_isa_find(isa))
-        return true;
-    for (int i = 0; i < count && i < 32; i++)
-        names[i] = table[i].name;
-    return err_set(e, ERR_USAGE, "usage", "there is no ISA %s; did you mean %s?", isa,
-                   base_nearest(isa, names, (size_t)count));
-}
-
 int cli_bench(const cli_command *self, int argc, char **argv) {
     request q = {0};
     const cli_option options[] = {
@@ -176,11 +164,12 @@ int cli_bench(const cli_command *self, int argc, char **argv) {
     };
     err e = {0};
     cli_opened opened;
-    if (!cli_parse(argc, argv, options, 8, &q.folder, 1, 1, "LIBDIR", &e) || !check_isa(q.isa, &e) ||
+    if (!cli_parse(argc, argv, options, 8, &q.folder, 1, 1, "LIBDIR", &e) || !cli_isa_known(q.isa, &e) ||
         !cli_open(q.folder, q.device, true, &opened, &e))
         return cli_fail(self, &e);
     bool ops[3], first = true;
-    bool ok = choose_ops(&q, &opened.library, opened.device->place.device.kind, ops, &e);
+    bool ok = cli_isa_there(&opened, q.isa, &e) &&
+              choose_ops(&q, &opened.library, opened.device->place.device.kind, ops, &e);
     if (ok && opened.device->model)
         ok = err_set(&e, ERR_MISSING, "bench", "%s cannot be timed: what is right there says nothing about speed",
                      opened.device->name);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/nearest.h"
+
 static bool has(const nha_library *library, int kind) {
     return nha_library_has(library, 0, NHA_PREFILL, kind) || nha_library_has(library, 0, NHA_DECODE, kind);
 }
@@ -72,4 +74,35 @@ void cli_close(cli_opened *o) {
     tune_device_close(o->device);
     tune_library_close(&o->library);
     memset(o, 0, sizeof *o);
+}
+
+bool cli_isa_known(const char *isa, err *e) {
+    enum { NAMES_MAX = 32 };
+    const char *names[NAMES_MAX];
+    int count;
+    const gen_isa *table = gen_isa_table(&count);
+    if (!isa || gen_isa_find(isa))
+        return true;
+    if (count > NAMES_MAX)
+        count = NAMES_MAX;
+    for (int i = 0; i < count; i++)
+        names[i] = table[i].name;
+    return err_set(e, ERR_USAGE, "usage", "there is no ISA %s; did you mean %s?", isa,
+                   base_nearest(isa, names, (size_t)count));
+}
+
+bool cli_isa_there(const cli_opened *o, const char *isa, err *e) {
+    const nha_library *library = o->library.library;
+    if (!isa)
+        return true;
+    if (o->device->place.device.kind != NHA_CPU)
+        return err_set(e, ERR_USAGE, "usage", "--isa names an instruction set of the CPU, and the device is %s",
+                       o->device->name);
+    if (!o->device->runs(o->device, &(tune_arch){.isa = gen_isa_find(isa)}))
+        return err_set(e, ERR_MISSING, "isa", "this CPU has no %s; the best it has is %s", isa, nha_cpu_isa());
+    for (int32_t i = 0; i < library->kernel_count; i++)
+        if (library->kernels[i].kind == NHA_CPU && !strcmp(library->kernels[i].isa, isa))
+            return true;
+    return err_set(e, ERR_MISSING, "isa", "library %s has no kernel for %s; nhac show lists what it has",
+                   nha_library_name(library), isa);
 }

@@ -17,4 +17,10 @@ typedef struct cli_opened {
 bool cli_open(const char *folder, const char *device, bool compiles, cli_opened *opened, err *e);
 void cli_close(cli_opened *opened);
 
+/* --isa of a command line. NULL is allowed everywhere. ERR_USAGE with the nearest name if there is no such ISA. */
+bool cli_isa_known(const char *isa, err *e);
+/* Whether the opened device and library have it: ERR_USAGE where the device is no CPU, ERR_MISSING where this CPU lacks its
+ * instructions or where the library has no kernel of it for any op. An op without one runs on the best below. */
+bool cli_isa_there(const cli_opened *opened, const char *isa, err *e);
+
 #endif

@@ -26,14 +26,17 @@ static int find_op(const char *name, err *e) {
     return -1;
 }
 
-static bool run(const cli_opened *opened, int op, const char *in, const char *out, int threads, err *e) {
+static bool run(const cli_opened *opened, int op, const char *in, const char *out, int threads, const char *isa,
+                err *e) {
     bool ok = false;
     const tune_library *library = &opened->library;
     const tune_place *place = &opened->device->place;
     tune_tensors tensors = {0};
     tune_result result = {0};
     tune_cut step = {.op = NHA_DECODE, .tokens = 1};
-    tune_run_options options = {.threads = threads, .cache = true, .place = place};
+    tune_run_options options = {.threads = threads, .isa = isa, .cache = true, .place = place};
+    if (!cli_isa_there(opened, isa, e))
+        goto done;
     if (!nha_library_has(library->library, 0, (nha_op)op, place->device.kind)) {
         err_set(e, ERR_MISSING, "run", "the library has no kernels for %s on %s; its spec has to list it under ops",
                 gen_op_name(op), opened->device->name);
@@ -59,15 +62,16 @@ done:
 }
 
 int cli_run(const cli_command *self, int argc, char **argv) {
-    const char *folder, *op_name = NULL, *in = NULL, *out = NULL, *device = NULL;
+    const char *folder, *op_name = NULL, *in = NULL, *out = NULL, *device = NULL, *isa = NULL;
     int64_t threads = 0;
     const cli_option options[] = {{"--op", CLI_TEXT, &op_name, 0, 0},
                                   {"--in", CLI_TEXT, &in, 0, 0},
                                   {"--out", CLI_TEXT, &out, 0, 0},
                                   {"--device", CLI_TEXT, &device, 0, 0},
-                                  {"--threads", CLI_COUNT, &threads, 1, 1024}};
+                                  {"--threads", CLI_COUNT, &threads, 1, 1024},
+                                  {"--isa", CLI_TEXT, &isa, 0, 0}};
     err e = {0};
-    if (!cli_parse(argc, argv, options, 5, &folder, 1, 1, "LIBDIR", &e))
+    if (!cli_parse(argc, argv, options, 6, &folder, 1, 1, "LIBDIR", &e))
         return cli_fail(self, &e);
     if (!in || !out) {
         err_set(&e, ERR_USAGE, "usage", "%s is missing", in ? "--out" : "--in");
@@ -75,9 +79,9 @@ int cli_run(const cli_command *self, int argc, char **argv) {
     }
     int op = find_op(op_name, &e);
     cli_opened opened;
-    if (op < 0 || !cli_open(folder, device, false, &opened, &e))
+    if (op < 0 || !cli_isa_known(isa, &e) || !cli_open(folder, device, false, &opened, &e))
         return cli_fail(self, &e);
-    bool ok = run(&opened, op, in, out, (int)threads, &e);
+    bool ok = run(&opened, op, in, out, (int)threads, isa, &e);
     cli_close(&opened);
     return ok ? 0 : cli_fail(self, &e);
 }

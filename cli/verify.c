@@ -6,20 +6,23 @@
 #include "tuner/verify.h"
 
 int cli_verify(const cli_command *self, int argc, char **argv) {
-    const char *folder, *device = NULL;
+    const char *folder, *device = NULL, *isa = NULL;
     int64_t cases = 20, seed = 1;
     const cli_option options[] = {{"--device", CLI_TEXT, &device, 0, 0},
+                                  {"--isa", CLI_TEXT, &isa, 0, 0},
                                   {"--cases", CLI_COUNT, &cases, 1, 1000000},
                                   {"--seed", CLI_COUNT, &seed, 0, INT64_MAX}};
     static const char *const names[TUNE_CHECKED] = {"o", "lse", "hk", "hv"};
     err e = {0};
     cli_opened opened;
-    if (!cli_parse(argc, argv, options, 3, &folder, 1, 1, "LIBDIR", &e) || !cli_open(folder, device, false, &opened, &e))
+    if (!cli_parse(argc, argv, options, 4, &folder, 1, 1, "LIBDIR", &e) || !cli_isa_known(isa, &e) ||
+        !cli_open(folder, device, false, &opened, &e))
         return cli_fail(self, &e);
     const tune_library *library = &opened.library;
-    tune_verify_options o = {.cases = cases, .seed = (uint64_t)seed, .place = &opened.device->place};
+    tune_verify_options o = {.cases = cases, .seed = (uint64_t)seed, .isa = isa, .place = &opened.device->place};
     tune_verify_report report = {0};
-    bool ok = tune_verify_library(library->library, 0, &library->spec.problem, &o, &report, &e);
+    bool ok = cli_isa_there(&opened, isa, &e) &&
+              tune_verify_library(library->library, 0, &library->spec.problem, &o, &report, &e);
     if (ok) {
         printf("%s: %lld cases, %lld executions, on %s, all within tolerance (%.0e)\n", folder, (long long)report.cases,
                (long long)report.executions, opened.device->name, tune_tolerance(library->spec.problem.nha.dtype));

@@ -31,6 +31,10 @@ foreach(spec ${golden_specs})
   front_test(golden_cuda_${name} sh ${front}/golden.sh ${name} emu:sm_80 emu:sm_90 cuda:0)
   set_property(TEST golden_cuda_${name} APPEND PROPERTY ENVIRONMENT "FAKE_DRIVER=${CMAKE_CURRENT_BINARY_DIR}/fake_driver")
 endforeach()
+foreach(isa baseline avx2 avx512 amx neon) # each forced in turn; 77: the machine has none
+  front_test(golden_isa_${isa} sh ${front}/golden_isa.sh ${isa})
+  set_tests_properties(golden_isa_${isa} PROPERTIES SKIP_RETURN_CODE 77)
+endforeach()
 front_test(golden_tool sh ${front}/golden_tool.sh)
 
 front_test(cross sh ${front}/cross.sh)

@@ -59,6 +59,10 @@ static void test_usage(void **state) {
     expect_usage("KERNEL is missing");
     nhac(&o, "bench", "lib", "--isa", "avx513", NULL);
     expect_usage("did you mean avx512?");
+    nhac(&o, "verify", "lib", "--isa", "avx22", NULL);
+    expect_usage("did you mean avx2?");
+    nhac(&o, "run", "lib", "--op", "prefill", "--in", "x", "--out", "y", "--isa", "ams", NULL);
+    expect_usage("did you mean amx?");
     nhac(&o, "doctor", "now", NULL);
     expect_usage("one argument too many");
     nhac(&o, "doctor", "--json", NULL);
@@ -207,6 +211,14 @@ static void test_library(void **state) {
     for (size_t i = 0; i < sizeof said / sizeof *said; i++)
         if (!strstr(o.out, said[i]))
             fail_msg("no \"%s\" in %s", said[i], o.out);
+    nhac(&o, "verify", library, "--cases", "1", "--isa", "baseline", NULL);
+    expect_done(&o);
+    static const char *const absent[] = {"amx", "neon"}; /* no AMX for f32; no neon where there is a baseline */
+    for (size_t i = 0; i < 2; i++) {
+        nhac(&o, "verify", library, "--isa", absent[i], NULL);
+        assert_int_equal(o.status, 1);
+        assert_non_null(strstr(o.err, absent[i]));
+    }
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, help_enter, help_leave)

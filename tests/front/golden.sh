@@ -1,7 +1,7 @@
 #!/bin/sh
 # golden.sh NAME [DEVICE...]: builds tests/golden/NAME.yaml, runs its input through `nhac run`, compares with the expected outputs at
 # DESIGN's tolerances; then once more with every sequence on its own, cut into prefill pieces and decode steps that hand on their cache.
-# DEVICE: cpu (the default), emu:TARGET, or cuda:0, which is the fake driver with a GPU of compute capability 9.0.
+# DEVICE: cpu (the default), cpu:ISA, which forces the kernels of that ISA, emu:TARGET, or cuda:0, which is the fake driver with a GPU of compute capability 9.0.
 # Environment: NHAC, GOLDEN_TOOL; for cuda:0 FAKE_DRIVER, the folder of its libcuda.so.1.
 set -eu
 name=$1
@@ -16,6 +16,7 @@ for device in "$@"; do
     case $device in
     emu:*) target=${device#emu:} ;;
     cuda:*) target=sm_90 ;;
+    cpu:*) target=cpu ;;
     *) target=$device ;;
     esac
     case $targets in *"$target "*) ;; *) targets="$targets--target $target " ;; esac
@@ -31,6 +32,7 @@ run() {
         LD_LIBRARY_PATH=$FAKE_DRIVER NHAC_FAKE_DEVICE=9.0 NHAC_FAKE_PTX=$library \
             "$NHAC" run "$library" --op "$1" --in "$2" --out "$3" --device "$device" >/dev/null
         ;;
+    cpu:*) "$NHAC" run "$library" --op "$1" --in "$2" --out "$3" --isa "${device#cpu:}" >"$work/said" ;;
     *) "$NHAC" run "$library" --op "$1" --in "$2" --out "$3" --device "$device" >/dev/null ;;
     esac
 }
@@ -46,6 +48,7 @@ piece() {
 for device in "$@"; do
     echo "$device"
     run prefill "$golden.in.safetensors" "$work/whole.safetensors"
+    case $device in cpu:*) grep -q "prefill\.${device#cpu:}\." "$work/said" ;; esac # not what is below it
     "$GOLDEN_TOOL" compare "$golden.expected.safetensors" "$work/whole.safetensors"
 
     sequence=0

@@ -1,7 +1,0 @@
-/* test_random_0.c: random problems, a quarter of them. See help_random.h.
- */
-#include "tests/verify/help_random.h"
-
-int main(void) {
-    return help_random_run(0);
-}
