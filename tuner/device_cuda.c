@@ -8,10 +8,7 @@
 #include "tuner/device_shared.h"
 
 static bool refused(const nha_cuda_driver *driver, const char *what, int result, err *e) {
-    const char *name = NULL;
-    if (driver->cuGetErrorName(result, &name) || !name)
-        name = "an unknown error";
-    return err_set(e, ERR_DEVICE, "device", "%s: the driver says %s (%d)", what, name, result);
+    return tune_driver_error(driver, "device", what, result, e);
 }
 
 static int attribute(const tune_device *d, int which) {

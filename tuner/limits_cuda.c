@@ -20,10 +20,7 @@ typedef struct cuda_limit {
 } cuda_limit;
 
 static bool failed(const cuda_limit *l, const char *what, int result, err *e) {
-    const char *name = NULL;
-    if (l->place->device.driver->cuGetErrorName(result, &name) || !name)
-        name = "an unknown error";
-    return err_set(e, ERR_DEVICE, "limits", "%s: the driver says %s (%d)", what, name, result);
+    return tune_driver_error(l->place->device.driver, "limits", what, result, e);
 }
 
 static bool launch(const cuda_limit *l, err *e) {

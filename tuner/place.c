@@ -57,12 +57,16 @@ static uint64_t address(const void *memory) {
     return (uint64_t)(uintptr_t)memory;
 }
 
-static bool failed(const tune_place *place, const char *what, int result, err *e) {
+bool tune_driver_error(const nha_cuda_driver *driver, const char *stage, const char *what, int result, err *e) {
     const char *name = NULL;
-    if (driver_of(place)->cuGetErrorName(result, &name) || !name)
+    if (driver->cuGetErrorName(result, &name) || !name)
         name = "an unknown error";
-    return err_set(e, result == NHA_CU_OUT_OF_MEMORY ? ERR_MEMORY : ERR_DEVICE, "run", "%s: the driver says %s (%d)", what,
-                   name, result);
+    return err_set(e, result == NHA_CU_OUT_OF_MEMORY ? ERR_MEMORY : ERR_DEVICE, stage, "%s: the driver says %s (%d)", what, name,
+                   result);
+}
+
+static bool failed(const tune_place *place, const char *what, int result, err *e) {
+    return tune_driver_error(driver_of(place), "run", what, result, e);
 }
 
 bool tune_place_enter(const tune_place *place, err *e) {

@@ -52,6 +52,9 @@ void tune_place_leave(const tune_place *place);
 bool tune_place_execute(const tune_place *place, const nha_plan *plan, const gen_problem *problem, int op,
                         const nha_args *args, void *workspace, size_t workspace_bytes, err *e);
 
+/* Sets *e from what a function of the CUDA driver returned: "WHAT: the driver says NAME (result)"; always false. ERR_MEMORY where there is
+ * no memory on the device, else ERR_DEVICE. */
+bool tune_driver_error(const nha_cuda_driver *driver, const char *stage, const char *what, int result, err *e);
 /* Sets *e from libnha's error; always false. `what` names the call: "plan", "execute". */
 bool tune_nha_error(err *e, const char *what, const nha_error *error);
 /* malloc of NHA_WORKSPACE_ALIGN alignment, one byte at least; NULL: no memory, or a negative size. free() it. */
