@@ -34,15 +34,18 @@ static amx_right take_right(int64_t *at, int rows, int columns, int parts) {
 }
 
 /* Parts. Operands of scores are exact, or have two: a rounding of q or k shows in o in proportion to the score, which has no bound. They
- * are exact as one where they are inputs, neither rotated nor put through silu. Probabilities and the slots' values have one: each
- * adds as much to the error of o, 1.7e-3, as the rounding of o itself; values that silu would round have two. Weights have two: like
+ * are exact as one where they are bf16 inputs, neither rotated nor put through silu, and as two where they are f16. Probabilities and the slots' values have one: each
+ * adds as much to the error of o, 1.7e-3, as the rounding of o itself; values that silu would round have two, and those of f16 one in the window, where the
+ * rounding of o in f16 adds next to nothing, and two where they are absorbed. Weights have two: like
  * the memory that they make they are meant in fp32. */
 enum { SCORE_PARTS = 2, READ_PARTS = 1, WEIGHT_PARTS = 2 };
 
 static void amx_layout(kernel *k, int64_t *at) {
     int C = k->block, Kt = round_up(k->K, AMX_INNER), Mt = round_up(k->M, AMX_INNER);
-    int mapped = k->p->slot_map == NHA_MAP_SILU ? SCORE_PARTS : 1, rotated = k->rotate ? SCORE_PARTS : 1;
+    int exact = k->p->dtype == NHA_BF16 ? 1 : SCORE_PARTS; /* the 11 bits of an f16 are two parts */
+    int mapped = k->p->slot_map == NHA_MAP_SILU ? SCORE_PARTS : exact, rotated = k->rotate ? SCORE_PARTS : exact;
     int values = k->p->value_map == NHA_MAP_SILU ? 2 : 1;
+    int absorbed = k->p->dtype == NHA_F16 ? 2 : values; /* the memory is meant in fp32 */
     k->left_slots = take_left(at, k->rows, Kt, k->M ? mapped : rotated);
     k->left_window = k->own_window_q ? take_left(at, k->rows, Kt, rotated) : k->left_slots;
     k->read_within = Mt * 2;
@@ -54,7 +57,7 @@ static void amx_layout(kernel *k, int64_t *at) {
         k->right_hk = take_right(at, Kt, k->mp, SCORE_PARTS);
         k->right_hv = take_right(at, Mt, k->vp, READ_PARTS);
         k->right_keys = take_right(at, Kt, C, mapped);
-        k->right_values = take_right(at, C, k->vp, values);
+        k->right_values = take_right(at, C, k->vp, absorbed);
         k->right_weights = take_right(at, C, k->mp, WEIGHT_PARTS);
         k->decay_chunk = k->chunk < C ? take(at, C, k->mp) : k->decay;
         k->earlier = take(at, k->chunk_rows, k->mp);

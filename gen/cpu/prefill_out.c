@@ -49,9 +49,22 @@ static val half_of(ir *b, val x, int first) {
     return ir_shuffle(b, x, NULL, lanes, 8);
 }
 
+/* Products of bf16 parts may take what should be the largest f16, 65504, past it, by less than 2^-8: there it is that number. What is larger
+ * than that is an infinity by right. */
+static val in_range(kernel *k, val x) {
+    ir *b = &k->b;
+    const double largest = 65504, reach = largest * (1 + 1. / 256);
+    if (k->p->dtype != NHA_F16)
+        return x;
+    val limited = ir_fmax(b, ir_fmin(b, x, ir_vfloat(b, largest)), ir_vfloat(b, -largest));
+    val near = ir_and(b, ir_flt(b, x, ir_vfloat(b, reach)), ir_flt(b, ir_vfloat(b, -reach), x));
+    return ir_select(b, near, limited, x);
+}
+
 /* 16 of V values of a row at column tile `tile`; the last tile may hold 8. */
 static void store_values(kernel *k, val x, val to, val tile) {
     ir *b = &k->b;
+    x = in_range(k, x);
     int half = 8 * row_element_bytes(k->p->dtype);
     if (k->V % AMX_TILE == 0) {
         ir_store_dtype(b, k->p->dtype, AMX_TILE, x, to);
@@ -106,7 +119,13 @@ static void emit_divide_out(prefill *x) {
     val row = ir_add(b, ir_mulc(b, tokens.index, k->G), heads.index), token = ir_add(b, first, tokens.index);
     val sum = ir_load_f32(b, ir_at(b, frame_at(k, f, k->row_sum, NULL, 0), ir_mulc(b, row, 4)));
     val inverse = ir_fdiv(b, ir_float(b, 1), sum), to = strided(k, f, FRAME_O, o, token, heads.index);
-    row_store(b, k->V, k->p->dtype, frame_at(k, f, k->out, row, 0), to, inverse);
+    if (k->amx && k->p->dtype == NHA_F16)
+        for (int c = 0; c < k->vv; c++) {
+            val x = ir_fmul(b, ir_splat(b, inverse), ir_load_v(b, frame_at(k, f, k->out, row, c * AMX_TILE)));
+            store_values(k, x, ir_atc(b, to, (int64_t)c * AMX_TILE * 2), ir_int(b, c));
+        }
+    else
+        row_store(b, k->V, k->p->dtype, frame_at(k, f, k->out, row, 0), to, inverse);
     ir_if write;
     ir_if_begin(b, &write, wanted);
     val value = ir_load_f32(b, ir_at(b, frame_at(k, f, k->row_fix, NULL, 0), ir_mulc(b, row, 4)));

@@ -61,12 +61,19 @@ static void store_split(ir *b, const amx_left *left, val high, val low, val to, 
     ir_store(b, low, ir_atc(b, to, column * 2 + left->part), 4);
 }
 
-/* Whether a row can be rotated in registers, from whole vectors of bf16 to whole rows of tiles. */
+/* Whether rows of bf16 in user memory are operands as they are. */
+static bool copies(const kernel *k) {
+    return k->p->dtype == NHA_BF16;
+}
+
+/* Whether a row can be rotated in registers, from whole vectors of 16 bits to whole rows of tiles. */
 static bool rotates_whole(const kernel *k) {
+    if (k->p->rope == NHA_ROPE_GPTJ && k->p->dtype != NHA_BF16)
+        return false;
     return k->K % (k->p->rope == NHA_ROPE_NEOX ? 2 * AMX_INNER : AMX_INNER) == 0;
 }
 
-/* left_window's row from K bf16: neox pairs (i, i + K/2), gptj pairs (2i, 2i + 1), which lie in one 32-bit word. */
+/* left_window's row from K elements: neox pairs (i, i + K/2), gptj pairs (2i, 2i + 1), which lie in one 32-bit word. */
 static void rotate_row(kernel *k, val from, val to, val cosine, val sine) {
     ir *b = &k->b;
     const amx_left *left = &k->left_window;
@@ -78,8 +85,8 @@ static void rotate_row(kernel *k, val from, val to, val cosine, val sine) {
             int at = i + n * AMX_TILE;
             val c = ir_load_v(b, ir_atc(b, cosine, at * 4)), s = ir_load_v(b, ir_atc(b, sine, at * 4)), x1, x2;
             if (neox) {
-                x1 = ir_load_dtype(b, NHA_BF16, AMX_TILE, ir_atc(b, from, at * 2));
-                x2 = ir_load_dtype(b, NHA_BF16, AMX_TILE, ir_atc(b, from, (half + at) * 2));
+                x1 = ir_load_dtype(b, k->p->dtype, AMX_TILE, ir_atc(b, from, at * 2));
+                x2 = ir_load_dtype(b, k->p->dtype, AMX_TILE, ir_atc(b, from, (half + at) * 2));
             } else {
                 val words = ir_load(b, b->vi, ir_atc(b, from, at * 4), 2);
                 x1 = ir_bitcast(b, LLVMBuildShl(b->builder, words, ir_vint(b, 16), ""), b->vf);
@@ -100,15 +107,21 @@ static void rotate_row(kernel *k, val from, val to, val cosine, val sine) {
     }
 }
 
+/* A row of user memory, mapped, as a row of a left operand. */
+static void operand_row(kernel *k, val f, const amx_left *left, val from, int map, val to) {
+    if (copies(k) && map == NHA_MAP_IDENTITY)
+        copy_row(&k->b, k->K, from, to);
+    else
+        pack_row(&k->b, left, k->K, stage_query(k, f, from, map), to);
+}
+
 static void query_row(prefill *x, val f, val token, val g) {
     kernel *k = x->k;
     ir *b = &k->b;
     val local = ir_add(b, ir_param(b, 1), token), row = ir_add(b, ir_mulc(b, token, k->G), g);
     val from = query_at(k, f, FRAME_Q, offsetof(nha_cpu_args, q), local, g);
-    if (k->M && k->p->slot_map != NHA_MAP_IDENTITY)
-        pack_row(b, &k->left_slots, k->K, stage_query(k, f, from, k->p->slot_map), left_row(k, f, &k->left_slots, row));
-    else if (k->M)
-        copy_row(b, k->K, from, left_row(k, f, &k->left_slots, row));
+    if (k->M)
+        operand_row(k, f, &k->left_slots, from, k->p->slot_map, left_row(k, f, &k->left_slots, row));
     if (k->M && !k->own_window_q)
         return;
     val to = left_row(k, f, &k->left_window, row);
@@ -122,9 +135,9 @@ static void query_row(prefill *x, val f, val token, val g) {
         row_zero(b, k->left_window.part / 2 - k->K, behind);
         pack_row(b, &k->left_window, k->K, rotated, to);
     } else if (k->p->rope == NHA_ROPE_GIVEN) {
-        copy_row(b, k->K, query_at(k, f, FRAME_RQ, offsetof(nha_cpu_args, rq), local, g), to);
+        operand_row(k, f, &k->left_window, query_at(k, f, FRAME_RQ, offsetof(nha_cpu_args, rq), local, g), NHA_MAP_IDENTITY, to);
     } else {
-        copy_row(b, k->K, from, to);
+        operand_row(k, f, &k->left_window, from, NHA_MAP_IDENTITY, to);
     }
 }
 
@@ -226,20 +239,20 @@ static val emit_pack_values(prefill *x) {
 }
 
 /* Values of tokens first .. as a right operand at `at`. stage: room for [block][vp] */
-static void values_operand(prefill *x, val f, val at, val stage, val first, val end) {
+static void values_operand(prefill *x, val f, const amx_right *right, val at, val stage, val first, val end) {
     kernel *k = x->k;
-    if (k->p->value_map == NHA_MAP_IDENTITY) {
+    if (copies(k) && k->p->value_map == NHA_MAP_IDENTITY) {
         ir_call(&k->b, x->stage_values, (val[]){f, at, first, end}, 4);
         return;
     }
     ir_call(&k->b, x->stage_values, (val[]){f, stage, first, end}, 4);
-    pack_rows(&k->b, &k->panel_values, at, stage, k->vp, k->block);
+    pack_rows(&k->b, right, at, stage, k->vp, k->block);
 }
 
 static void emit_values(prefill *x) {
     prefill_source values = source_values(x->k);
     if (!x->stage_values)
-        x->stage_values = x->k->p->value_map == NHA_MAP_IDENTITY ? emit_pack_values(x) : emit_stage(x, &values, x->k->vp);
+        x->stage_values = copies(x->k) && x->k->p->value_map == NHA_MAP_IDENTITY ? emit_pack_values(x) : emit_stage(x, &values, x->k->vp);
 }
 
 /* Right operand [K][block] from keys staged as [block][stage_ld], zero behind K; and, if left, the same as left operand. */
@@ -281,7 +294,7 @@ void emit_pack_absorbed(prefill *x) {
     val end = ir_addc(b, frame_i64(k, f, FRAME_LENGTH), -k->L), stage = frame_at(k, f, k->stage, NULL, 0);
     ir_call(b, stage_k, (val[]){f, stage, from, end}, 4);
     pack_keys(k, stage, &k->right_keys, ir_atc(b, f, k->right_keys.at), &k->left_keys, ir_atc(b, f, k->left_keys.at));
-    values_operand(x, f, ir_atc(b, f, k->right_values.at), stage, from, end);
+    values_operand(x, f, &k->right_values, ir_atc(b, f, k->right_values.at), stage, from, end);
     phase_end(k);
 }
 
@@ -306,7 +319,7 @@ void emit_pack_panel(prefill *x) {
         ir_loop_end(b, &loop, NULL);
     }
     pack_keys(k, rotated, &k->panel_keys, ir_atc(b, at, k->panel_keys.at), NULL, NULL);
-    values_operand(x, f, ir_atc(b, at, k->panel_values.at), stage, first, end);
+    values_operand(x, f, &k->panel_values, ir_atc(b, at, k->panel_values.at), stage, first, end);
     phase_end(k);
 }
 

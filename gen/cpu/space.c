@@ -40,7 +40,7 @@ int gen_tile_string(const gen_isa *isa, nha_op op, const gen_tile *tile, char *o
 enum { AMX_STEP = 32 }; /* bf16 in a row of a tile; a chunk has half as many tokens */
 
 bool gen_cpu_on_amx(const gen_problem *problem, const gen_isa *isa) {
-    return isa->amx && problem->nha.dtype == NHA_BF16;
+    return isa->amx && problem->nha.dtype != NHA_F32;
 }
 
 const gen_isa *gen_cpu_serves(const gen_problem *problem, nha_op op, const gen_isa *isa) {

@@ -98,17 +98,20 @@ void help_edge_run(const help_edge *edge, bool all) {
                   report.worst[TUNE_CHECK_O], report.worst[TUNE_CHECK_LSE], report.worst[TUNE_CHECK_HK],
                   report.worst[TUNE_CHECK_HV]);
     verify_truth_destroy(&truth);
-    help_edge wide = *edge; /* the same in bf16, where AMX tiles do the products */
+    static const int dtypes[] = {NHA_BF16, NHA_F16}; /* the same where AMX tiles do the products */
     const gen_isa *amx = gen_isa_find("amx");
-    gen_problem_copy(&wide.problem, &edge->problem);
-    wide.problem.nha.dtype = NHA_BF16;
-    if (edge->problem.nha.dtype != NHA_F32 || !amx || !help_gen_runs(amx))
-        return;
-    report = (tune_verify_report){0};
-    create_truth(&wide, &truth);
-    run_isa(&wide, amx, &truth, &report);
-    print_message("%-34s %3lld executions in bf16 on amx; worst: o %.2g, lse %.2g, hk %.2g, hv %.2g\n", edge->name,
-                  (long long)report.executions, report.worst[TUNE_CHECK_O], report.worst[TUNE_CHECK_LSE],
-                  report.worst[TUNE_CHECK_HK], report.worst[TUNE_CHECK_HV]);
-    verify_truth_destroy(&truth);
+    for (int d = 0; d < 2 && edge->problem.nha.dtype == NHA_F32 && amx && help_gen_runs(amx); d++) {
+        help_edge wide = *edge;
+        gen_problem_copy(&wide.problem, &edge->problem);
+        wide.problem.nha.dtype = dtypes[d];
+        if (d && edge->f32_range)
+            continue;
+        report = (tune_verify_report){0};
+        create_truth(&wide, &truth);
+        run_isa(&wide, amx, &truth, &report);
+        print_message("%-34s %3lld executions in %s on amx; worst: o %.2g, lse %.2g, hk %.2g, hv %.2g\n", edge->name,
+                      (long long)report.executions, gen_dtype_name(dtypes[d]), report.worst[TUNE_CHECK_O],
+                      report.worst[TUNE_CHECK_LSE], report.worst[TUNE_CHECK_HK], report.worst[TUNE_CHECK_HV]);
+        verify_truth_destroy(&truth);
+    }
 }

@@ -13,6 +13,7 @@ typedef struct help_edge {
     void (*change)(tune_case *c);           /* after the tensors are drawn; or NULL */
     void (*tile)(nha_op op, gen_tile *tile); /* changes to the default tile; or NULL */
     bool prefill_only;                      /* as cases with initial memory are without being asked */
+    bool f32_range;                         /* values that f16 does not have: not run in f16 */
     int64_t exact_from;                     /* if positive: o of the tokens from here on is also held alone to the tolerance */
 } help_edge;
 

@@ -174,7 +174,7 @@ static void test_serves(void **state) {
     help_gen_problem(&problem, 64, 32, 64, 1, 4);
     assert_true(gen_cpu_serves(&problem, NHA_PREFILL, amx) == avx512); /* f32 */
     problem.nha.dtype = NHA_F16;
-    assert_true(gen_cpu_serves(&problem, NHA_PREFILL, amx) == avx512);
+    assert_true(gen_cpu_serves(&problem, NHA_PREFILL, amx) == amx);
     problem.nha.dtype = NHA_BF16;
     assert_true(gen_cpu_serves(&problem, NHA_PREFILL, amx) == amx);
     assert_true(gen_cpu_serves(&problem, NHA_DECODE, amx) == avx512);

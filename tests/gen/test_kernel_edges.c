@@ -224,6 +224,7 @@ static void test_large_memory(void **state) {
     edge.problem.nha.gate_input = NHA_GATE_LOG;
     edge.problem.nha.slot_lag = 0;
     edge.spec.memory = true;
+    edge.f32_range = true; /* o is about 1e6 before the reset */
     edge.change = million_then_reset;
     run(&edge);
     edge.name = "memory of 1e6, reset at token 37";
@@ -278,7 +279,9 @@ static void test_f32(void **state) {
     (void)state;
     help_edge edge = edge_of("f32: v about 1e35", 24, 9, 10, 1, 2, 70);
     edge.change = huge_values;
+    edge.f32_range = true;
     run_best(&edge);
+    edge.f32_range = true;
     edge.name = "f32: v about 1e-25";
     edge.change = tiny_values;
     edge.spec.gates = TUNE_GATES_SLOW;

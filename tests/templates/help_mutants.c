@@ -76,8 +76,8 @@ static bool write_template(const help_mutant *mutant) {
 /* Exit status of `nhac build` with the folder's templates; what it said goes to `said`. */
 static int build(char said[OUTPUT_MAX]) {
     char command[4 * PATH_BYTES];
-    snprintf(command, sizeof command, "NHAC_TEMPLATES=%s/templates \"$NHAC\" build %s/mutant.yaml -o %s/out 2>&1", folder,
-             folder, folder);
+    snprintf(command, sizeof command, "NHAC_TEMPLATES=%s/templates \"$NHAC\" build %s/mutant.yaml -o %s/out 2>&1",
+             folder, folder, folder);
     FILE *pipe = popen(command, "r");
     assert_non_null(pipe);
     said[fread(said, 1, OUTPUT_MAX - 1, pipe)] = 0;
