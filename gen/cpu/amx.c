@@ -57,25 +57,61 @@ static void step(ir *b, const amx_product *p, val a, val t, const amx_block *at)
     }
 }
 
-/* The same for a column of four accumulators: two tiles of A by turns, both parts of B at hand. */
+static int orders(const amx_product *p) {
+    return p->left.parts > p->right.parts ? p->left.parts : p->right.parts;
+}
+
+/* With three parts, by falling order of the right one. */
+static void step_parts(ir *b, const amx_product *p, val a, val t, const amx_block *at) {
+    int64_t part = (int64_t)p->right.inner * p->right.columns * AMX_TILE_BYTES;
+    for (int r = p->right.parts - 1; r >= 0; r--) {
+        load_right(b, ir_atc(b, t, r * part), at);
+        for (int l = p->left.parts - 1; l >= 0; l--) {
+            if (l + r >= orders(p))
+                continue;
+            load_left(b, p, ir_atc(b, a, (int64_t)l * p->left.part), at);
+            multiply(b, at);
+        }
+    }
+}
+
+static void multiply_column(ir *b, const amx_product *p, val a, const amx_block *at, int l, const int *right, int count) {
+    for (int r = 0; r < at->mr; r++) {
+        int tile = TILE_A + r % 2;
+        tile_memory(b, "llvm.x86.tileloadd64", tile, ir_atc(b, a, (int64_t)r * AMX_TILE * p->left.lda + (int64_t)l * p->left.part),
+                    p->left.lda);
+        for (int n = 0; n < count; n++) {
+            val args[] = {tile_number(b, r), tile_number(b, tile), tile_number(b, right[n])};
+            intrinsic(b, "llvm.x86.tdpbf16ps", args, 3);
+        }
+    }
+}
+
+/* The same for a column of four accumulators: two tiles of A by turns; of B both parts at hand, or of three the one under way. */
 static void step_column(ir *b, const amx_product *p, val a, val t, const amx_block *at) {
     int64_t part = (int64_t)p->right.inner * p->right.columns * AMX_TILE_BYTES;
+    if (orders(p) > 2) {
+        for (int r = p->right.parts - 1; r >= 0; r--) {
+            int tile = TILE_B + r % 2;
+            tile_memory(b, "llvm.x86.tileloadd64", tile, ir_atc(b, t, r * part), 64);
+            for (int l = p->left.parts - 1; l >= 0; l--)
+                if (l + r < orders(p))
+                    multiply_column(b, p, a, at, l, &tile, 1);
+        }
+        return;
+    }
+    const int right[] = {TILE_B + 1, TILE_B};
     for (int n = 0; n < p->right.parts; n++)
         tile_memory(b, "llvm.x86.tileloadd64", TILE_B + n, ir_atc(b, t, n * part), 64);
-    for (int low = p->left.parts - 1; low >= 0; low--)
-        for (int r = 0; r < at->mr; r++) {
-            val from = ir_atc(b, a, (int64_t)r * AMX_TILE * p->left.lda + (int64_t)low * p->left.part);
-            int tile = TILE_A + r % 2;
-            tile_memory(b, "llvm.x86.tileloadd64", tile, from, p->left.lda);
-            for (int n = low ? 0 : p->right.parts - 1; n >= 0; n--) {
-                val args[] = {tile_number(b, r), tile_number(b, tile), tile_number(b, TILE_B + n)};
-                intrinsic(b, "llvm.x86.tdpbf16ps", args, 3);
-            }
-        }
+    for (int l = p->left.parts - 1; l >= 0; l--) {
+        bool both = l == 0 && p->right.parts > 1;
+        multiply_column(b, p, a, at, l, right + !both, 1 + both);
+    }
 }
 
 void amx_accumulate(ir *b, const amx_product *p, const amx_block *at) {
-    void (*step_of)(ir *, const amx_product *, val, val, const amx_block *) = at->mr > 2 ? step_column : step;
+    void (*step_of)(ir *, const amx_product *, val, val, const amx_block *) =
+        at->mr > 2 ? step_column : orders(p) > 2 ? step_parts : step;
     val a = ir_at(b, p->a, ir_mulc(b, at->row, p->left.lda)), right = ir_at(b, p->b, ir_mulc(b, at->column, AMX_TILE_BYTES));
     int64_t row = (int64_t)p->right.columns * AMX_TILE_BYTES;
     if (p->right.inner <= UNROLL_MAX) {
@@ -190,46 +226,44 @@ static val interleaved(ir *b, val words) {
     return ir_bitcast(b, ir_shuffle(b, words, NULL, mask, 32), b->vi);
 }
 
-val amx_pairs(ir *b, val x, val y) {
-    return interleaved(b, rounded(b, x, y));
-}
-
 val amx_row(ir *b, val x, val y) {
     return ir_bitcast(b, rounded(b, x, y), b->vi);
 }
 
-/* The upper sixteen bits of x: its bits, and x without them. */
-static val upper(ir *b, val x, val *rest) {
-    val bits = ir_and(b, ir_bitcast(b, x, b->vi), ir_vint(b, (int32_t)0xffff0000));
-    *rest = ir_fsub(b, x, ir_bitcast(b, bits, b->vf));
+/* The upper sixteen bits of x, cut off or rounded (ties away from zero): its bits, and x without them, exactly. */
+static val upper(ir *b, bool nearest, val *x) {
+    val bits = ir_bitcast(b, *x, b->vi);
+    if (nearest)
+        bits = ir_add(b, bits, ir_vint(b, 0x8000));
+    bits = ir_and(b, bits, ir_vint(b, (int32_t)0xffff0000));
+    *x = ir_fsub(b, *x, ir_bitcast(b, bits, b->vf));
     return bits;
 }
 
-void amx_pairs_split(ir *b, val x, val y, val *high, val *low) {
-    val x_rest, y_rest, x_bits = upper(b, x, &x_rest), y_bits = upper(b, y, &y_rest);
-    *high = LLVMBuildOr(b->builder, LLVMBuildLShr(b->builder, x_bits, ir_vint(b, 16), ""), y_bits, "");
-    *low = amx_pairs(b, x_rest, y_rest);
+void amx_pairs_parts(ir *b, val x, val y, int parts, bool nearest, val *out) {
+    for (int i = 0; i + 1 < parts; i++) {
+        val low = upper(b, nearest, &x), high = upper(b, nearest, &y);
+        out[i] = LLVMBuildOr(b->builder, LLVMBuildLShr(b->builder, low, ir_vint(b, 16), ""), high, "");
+    }
+    out[parts - 1] = interleaved(b, rounded(b, x, y));
 }
 
-void amx_row_split(ir *b, val x, val y, val *high, val *low) {
-    val x_rest, y_rest, x_bits = upper(b, x, &x_rest), y_bits = upper(b, y, &y_rest);
+void amx_row_parts(ir *b, val x, val y, int parts, bool nearest, val *out) {
+    LLVMTypeRef words = LLVMVectorType(b->i16, 32);
     int odd[32];
     for (int i = 0; i < 32; i++)
         odd[i] = 2 * i + 1;
-    LLVMTypeRef words = LLVMVectorType(b->i16, 32);
-    *high = ir_bitcast(b, ir_shuffle(b, ir_bitcast(b, x_bits, words), ir_bitcast(b, y_bits, words), odd, 32), b->vi);
-    *low = amx_row(b, x_rest, y_rest);
+    for (int i = 0; i + 1 < parts; i++) {
+        val first = upper(b, nearest, &x), second = upper(b, nearest, &y);
+        out[i] = ir_bitcast(b, ir_shuffle(b, ir_bitcast(b, first, words), ir_bitcast(b, second, words), odd, 32), b->vi);
+    }
+    out[parts - 1] = amx_row(b, x, y);
 }
 
-static val rounded_half(ir *b, val x) {
+void amx_half_parts(ir *b, val x, int parts, bool nearest, val *out) {
+    LLVMTypeRef half = LLVMVectorType(b->i16, 16);
+    for (int i = 0; i + 1 < parts; i++)
+        out[i] = LLVMBuildTrunc(b->builder, LLVMBuildLShr(b->builder, upper(b, nearest, &x), ir_vint(b, 16), ""), half, "");
     val packed = intrinsic(b, "llvm.x86.avx512bf16.cvtneps2bf16.512", &x, 1);
-    return ir_bitcast(b, packed, LLVMVectorType(b->i16, 16));
-}
-
-val amx_half_row(ir *b, val x, val *low) {
-    if (!low)
-        return rounded_half(b, x);
-    val rest, bits = upper(b, x, &rest);
-    *low = rounded_half(b, rest);
-    return LLVMBuildTrunc(b->builder, LLVMBuildLShr(b->builder, bits, ir_vint(b, 16), ""), LLVMVectorType(b->i16, 16), "");
+    out[parts - 1] = ir_bitcast(b, packed, half);
 }

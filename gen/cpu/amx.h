@@ -9,6 +9,7 @@ enum {
     AMX_TILE = 16,        /* rows of a tile; fp32 columns of an accumulator */
     AMX_INNER = 32,       /* bf16 a row of a tile: a step of the inner dimension */
     AMX_TILE_BYTES = 1024,
+    AMX_PARTS_MAX = 3,
     AMX_BLOCK = 32,       /* rows and columns of 2 x 2 accumulators */
     AMX_GROUP_ROWS = 64,  /* of a left operand, which stay in the first-level cache while columns of the right one go by */
     AMX_CHUNK_ROWS = 256  /* more rows of scores than that leave the second-level cache */
@@ -18,8 +19,9 @@ enum {
 typedef struct amx_left {
     int64_t at; /* byte offset in scratch */
     int lda;    /* bytes */
-    int parts;  /* the value is the sum of 1 or 2 bf16 */
+    int parts;  /* the value is the sum of so many bf16, AMX_PARTS_MAX at most */
     int part;   /* bytes */
+    bool nearest; /* parts but the last are rounded to nearest, else truncated: see amx_row_parts */
 } amx_left;
 
 /* Right operand [inner * 32][columns * 16]: tile (s, c) of part p at at + ((p * inner + s) * columns + c) * 1024, its row r holds the
@@ -27,10 +29,12 @@ typedef struct amx_left {
 typedef struct amx_right {
     int64_t at; /* byte offset in scratch, or from a base of its own */
     int inner, columns, parts;
+    bool nearest;
 } amx_right;
 int64_t amx_right_bytes(const amx_right *right);
 
-/* A times B, but for low part times low part. */
+/* A times B. Of two by two parts low times low is left out; of more all products whose orders (0: high) add up to more than the largest
+ * number of parts allows: 6 of the 9 of three by three. Small ones are added first. */
 typedef struct amx_product {
     val a; /* part 0: row 0, inner 0 */
     amx_left left;
@@ -60,14 +64,15 @@ void amx_release(ir *b);
 
 /* ---- fp32 vectors of 16 to bf16, to nearest even; 64 bytes as <16 x i32> ---- */
 
-/* (x0, y0, x1, y1, ...): a row of a right tile. */
-val amx_pairs(ir *b, val x, val y);
 /* x, then y: 32 elements of a row of a left operand. */
 val amx_row(ir *b, val x, val y);
-/* The same in two parts whose sum is exact to 2^-16: high is truncated, low is what is left, rounded. */
-void amx_pairs_split(ir *b, val x, val y, val *high, val *low);
-void amx_row_split(ir *b, val x, val y, val *high, val *low);
-/* 16 elements, 32 bytes, as <16 x i16>. low may be NULL: one part, rounded. */
-val amx_half_row(ir *b, val x, val *low);
+/* The same in `parts` parts, high ones first, whose sum is x: each but the last is cut off, and the last is what is left, rounded: 2^-16
+ * of x for two, 2^-24 for three. Cutting is an instruction cheaper than rounding (`nearest`), but leaves rests of one sign, whose products,
+ * where they are left out, add up to 1.5e-5 of the result. */
+void amx_row_parts(ir *b, val x, val y, int parts, bool nearest, val *out);
+/* (x0, y0, x1, y1, ...): a row of a right tile, in parts. */
+void amx_pairs_parts(ir *b, val x, val y, int parts, bool nearest, val *out);
+/* 16 elements, 32 bytes, as <16 x i16>, in parts. */
+void amx_half_parts(ir *b, val x, int parts, bool nearest, val *out);
 
 #endif

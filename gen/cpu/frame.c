@@ -20,55 +20,69 @@ static buffer take(int64_t *at, int64_t rows, int ld) {
 }
 
 /* [rows][columns] bf16 in so many parts, side by side; rows are spread over the sets of the first-level cache. */
-static amx_left take_left(int64_t *at, int rows, int columns, int parts) {
-    amx_left left = {.parts = parts, .part = columns * 2};
+static amx_left take_left(int64_t *at, int rows, int columns, int parts, bool nearest) {
+    amx_left left = {.parts = parts, .part = columns * 2, .nearest = nearest};
     left.lda = round_up(parts * left.part, 64) + 64;
     left.at = take(at, rows, left.lda / 4).at;
     return left;
 }
 
-static amx_right take_right(int64_t *at, int rows, int columns, int parts) {
-    amx_right right = {*at, rows / AMX_INNER, columns / AMX_TILE, parts};
+static amx_right take_right(int64_t *at, int rows, int columns, int parts, bool nearest) {
+    amx_right right = {*at, rows / AMX_INNER, columns / AMX_TILE, parts, nearest};
     *at += amx_right_bytes(&right);
     return right;
 }
 
-/* Parts. Operands of scores are exact, or have two: a rounding of q or k shows in o in proportion to the score, which has no bound. They
- * are exact as one where they are bf16 inputs, neither rotated nor put through silu, and as two where they are f16. Probabilities and the slots' values have one: each
- * adds as much to the error of o, 1.7e-3, as the rounding of o itself; values that silu would round have two, and those of f16 one in the window, where the
- * rounding of o in f16 adds next to nothing, and two where they are absorbed. Weights have two: like
- * the memory that they make they are meant in fp32. */
-enum { SCORE_PARTS = 2, READ_PARTS = 1, WEIGHT_PARTS = 2 };
+/* Parts of the operands (docs/cpu-kernels.md has the table with its reasons). Operands of scores are exact, or good to 2^-16 (16-bit
+ * types) or 2^-24 (f32) of themselves: a rounding of q or k shows in o in proportion to the score, which has no bound. With 16-bit types
+ * probabilities and the slots' values have one part: each adds as much to the error of o, 1.7e-3, as the rounding of o itself; so do f16
+ * values in the window, where the rounding of o in f16 adds next to nothing. What makes the memory is meant in fp32. With f32 they have
+ * two, rounded to nearest, 1e-6 each. */
+typedef struct part_counts {
+    int exact;          /* q and k as they are */
+    int score;          /* rotated or silu q and k, slot keys, weights of tokens in scores and in slot keys */
+    int read;           /* probabilities, slot values */
+    int weight;         /* weights of tokens in reads and in slot values */
+    int values, absorbed;
+} part_counts;
+
+static part_counts parts_of(const nha_problem *p) {
+    int computed = p->value_map == NHA_MAP_SILU ? 2 : 1;
+    switch (p->dtype) {
+    case NHA_F32: return (part_counts){3, 3, 2, 2, 2, 2};
+    case NHA_F16: return (part_counts){2, 2, 1, 2, computed, 2};
+    default: return (part_counts){1, 2, 1, 2, computed, computed};
+    }
+}
 
 static void amx_layout(kernel *k, int64_t *at) {
     int C = k->block, Kt = round_up(k->K, AMX_INNER), Mt = round_up(k->M, AMX_INNER);
-    int exact = k->p->dtype == NHA_BF16 ? 1 : SCORE_PARTS; /* the 11 bits of an f16 are two parts */
-    int mapped = k->p->slot_map == NHA_MAP_SILU ? SCORE_PARTS : exact, rotated = k->rotate ? SCORE_PARTS : exact;
-    int values = k->p->value_map == NHA_MAP_SILU ? 2 : 1;
-    int absorbed = k->p->dtype == NHA_F16 ? 2 : values; /* the memory is meant in fp32 */
-    k->left_slots = take_left(at, k->rows, Kt, k->M ? mapped : rotated);
-    k->left_window = k->own_window_q ? take_left(at, k->rows, Kt, rotated) : k->left_slots;
+    part_counts parts = parts_of(k->p);
+    bool n = k->p->dtype == NHA_F32;
+    int mapped = k->p->slot_map == NHA_MAP_SILU ? parts.score : parts.exact, rotated = k->rotate ? parts.score : parts.exact;
+    k->left_slots = take_left(at, k->rows, Kt, k->M ? mapped : rotated, n);
+    k->left_window = k->own_window_q ? take_left(at, k->rows, Kt, rotated, n) : k->left_slots;
     k->read_within = Mt * 2;
     k->read_window = k->read_within + (k->M ? C * 2 : 0);
-    k->left_read = take_left(at, k->chunk_rows, Mt + (k->M ? C : 0) + k->key_panels * C, READ_PARTS);
+    k->left_read = take_left(at, k->chunk_rows, Mt + (k->M ? C : 0) + k->key_panels * C, parts.read, n);
     if (k->M) {
-        k->left_keys = take_left(at, Kt, C, mapped);
-        k->left_weights = take_left(at, Mt, C, WEIGHT_PARTS);
-        k->right_hk = take_right(at, Kt, k->mp, SCORE_PARTS);
-        k->right_hv = take_right(at, Mt, k->vp, READ_PARTS);
-        k->right_keys = take_right(at, Kt, C, mapped);
-        k->right_values = take_right(at, C, k->vp, absorbed);
-        k->right_weights = take_right(at, C, k->mp, WEIGHT_PARTS);
+        k->left_keys = take_left(at, Kt, C, mapped, n);
+        k->left_weights = take_left(at, Mt, C, parts.weight, n);
+        k->right_hk = take_right(at, Kt, k->mp, parts.score, n);
+        k->right_hv = take_right(at, Mt, k->vp, parts.read, n);
+        k->right_keys = take_right(at, Kt, C, mapped, n);
+        k->right_values = take_right(at, C, k->vp, parts.absorbed, n);
+        k->right_weights = take_right(at, C, k->mp, parts.score, n);
         k->decay_chunk = k->chunk < C ? take(at, C, k->mp) : k->decay;
         k->earlier = take(at, k->chunk_rows, k->mp);
-        k->left_within = take_left(at, k->chunk_rows, C, WEIGHT_PARTS);
-        k->left_earlier = k->chunk < C ? take_left(at, k->chunk_rows, Mt, READ_PARTS) : k->left_read;
-        k->right_pairs_t = take_right(at, Mt, C, WEIGHT_PARTS);
+        k->left_within = take_left(at, k->chunk_rows, C, parts.score, n);
+        k->left_earlier = k->chunk < C ? take_left(at, k->chunk_rows, Mt, parts.read, n) : k->left_read;
+        k->right_pairs_t = take_right(at, Mt, C, parts.weight, n);
     }
     k->tile_out = take(at, AMX_BLOCK, AMX_BLOCK);
     int64_t panel = 0;
-    k->panel_keys = take_right(&panel, Kt, C, rotated);
-    k->panel_values = take_right(&panel, C, k->vp, values);
+    k->panel_keys = take_right(&panel, Kt, C, rotated, n);
+    k->panel_values = take_right(&panel, C, k->vp, parts.values, n);
     k->panel_floats = k->W ? panel / 4 : 0;
 }
 

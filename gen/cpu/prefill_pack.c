@@ -1,5 +1,5 @@
 /* prefill_pack.c: phases that make the bf16 operands of AMX products: queries, keys, values, weights and the memory.
- * What the user gives as bf16, unrotated and unmapped, stays exact; other operands have one or two bf16 parts (amx.h). */
+ * What the user gives as bf16, unrotated and unmapped, stays exact; other operands have one to three bf16 parts (amx.h). */
 #include "gen/cpu/prefill.h"
 #include "gen/cpu/tile.h"
 
@@ -18,15 +18,21 @@ static void copy_row(ir *b, int dim, val from, val to) {
         ir_store(b, LLVMConstNull(LLVMVectorType(b->i32, 4)), ir_atc(b, to, at * 2), 2);
 }
 
+static void store_parts(ir *b, const amx_left *left, const val *part, val to, int align) {
+    for (int i = 0; i < left->parts; i++)
+        ir_store(b, part[i], ir_atc(b, to, (int64_t)i * left->part), align);
+}
+
 void pack_vectors(ir *b, const amx_left *left, const val *x, val to) {
-    if (left->parts == 1) {
-        ir_store(b, amx_row(b, x[0], x[1]), to, 4);
-        return;
-    }
-    val high, low;
-    amx_row_split(b, x[0], x[1], &high, &low);
-    ir_store(b, high, to, 4);
-    ir_store(b, low, ir_atc(b, to, left->part), 4);
+    val part[AMX_PARTS_MAX];
+    amx_row_parts(b, x[0], x[1], left->parts, left->nearest, part);
+    store_parts(b, left, part, to, 4);
+}
+
+void pack_half(ir *b, const amx_left *left, val x, val to) {
+    val part[AMX_PARTS_MAX];
+    amx_half_parts(b, x, left->parts, left->nearest, part);
+    store_parts(b, left, part, to, 2);
 }
 
 void pack_row(ir *b, const amx_left *left, int dim, val from, val to) {
@@ -56,11 +62,6 @@ static val stage_query(kernel *k, val f, val from, int map) {
     return stage;
 }
 
-static void store_split(ir *b, const amx_left *left, val high, val low, val to, int column) {
-    ir_store(b, high, ir_atc(b, to, column * 2), 4);
-    ir_store(b, low, ir_atc(b, to, column * 2 + left->part), 4);
-}
-
 /* Whether rows of bf16 in user memory are operands as they are. */
 static bool copies(const kernel *k) {
     return k->p->dtype == NHA_BF16;
@@ -78,15 +79,15 @@ static void rotate_row(kernel *k, val from, val to, val cosine, val sine) {
     ir *b = &k->b;
     const amx_left *left = &k->left_window;
     bool neox = k->p->rope == NHA_ROPE_NEOX;
-    int half = k->K / 2, count = neox ? 2 : 1;
+    int half = k->K / 2, count = neox ? 2 : 1, element = row_element_bytes(k->p->dtype);
     for (int i = 0; i < half; i += count * AMX_TILE) {
-        val y1[2], y2[2], high, low;
+        val y1[2], y2[2], part[AMX_PARTS_MAX];
         for (int n = 0; n < count; n++) {
             int at = i + n * AMX_TILE;
             val c = ir_load_v(b, ir_atc(b, cosine, at * 4)), s = ir_load_v(b, ir_atc(b, sine, at * 4)), x1, x2;
             if (neox) {
-                x1 = ir_load_dtype(b, k->p->dtype, AMX_TILE, ir_atc(b, from, at * 2));
-                x2 = ir_load_dtype(b, k->p->dtype, AMX_TILE, ir_atc(b, from, (half + at) * 2));
+                x1 = ir_load_dtype(b, k->p->dtype, AMX_TILE, ir_atc(b, from, at * element));
+                x2 = ir_load_dtype(b, k->p->dtype, AMX_TILE, ir_atc(b, from, (half + at) * element));
             } else {
                 val words = ir_load(b, b->vi, ir_atc(b, from, at * 4), 2);
                 x1 = ir_bitcast(b, LLVMBuildShl(b->builder, words, ir_vint(b, 16), ""), b->vf);
@@ -96,13 +97,11 @@ static void rotate_row(kernel *k, val from, val to, val cosine, val sine) {
             y2[n] = ir_fma(b, x2, c, ir_fmul(b, x1, s));
         }
         if (neox) {
-            amx_row_split(b, y1[0], y1[1], &high, &low);
-            store_split(b, left, high, low, to, i);
-            amx_row_split(b, y2[0], y2[1], &high, &low);
-            store_split(b, left, high, low, to, half + i);
+            pack_vectors(b, left, y1, ir_atc(b, to, i * 2));
+            pack_vectors(b, left, y2, ir_atc(b, to, (half + i) * 2));
         } else {
-            amx_pairs_split(b, y1[0], y2[0], &high, &low);
-            store_split(b, left, high, low, to, 2 * i);
+            amx_pairs_parts(b, y1[0], y2[0], left->parts, left->nearest, part);
+            store_parts(b, left, part, ir_atc(b, to, 4 * i), 4);
         }
     }
 }
@@ -170,14 +169,10 @@ static void store_pair(ir *b, const amx_right *right, val at, val pair, int colu
     val step = LLVMBuildLShr(b->builder, pair, ir_int(b, 4), ""), row = ir_and(b, pair, ir_int(b, 15));
     val to = ir_at(b, at, ir_mulc(b, step, (int64_t)right->columns * AMX_TILE_BYTES));
     to = ir_atc(b, ir_at(b, to, ir_mulc(b, row, 64)), (int64_t)column * AMX_TILE_BYTES);
-    if (right->parts == 1) {
-        ir_store(b, amx_pairs(b, x, y), to, 4);
-        return;
-    }
-    val high, low;
-    amx_pairs_split(b, x, y, &high, &low);
-    ir_store(b, high, to, 4);
-    ir_store(b, low, ir_atc(b, to, (int64_t)right->inner * right->columns * AMX_TILE_BYTES), 4);
+    val part[AMX_PARTS_MAX];
+    amx_pairs_parts(b, x, y, right->parts, right->nearest, part);
+    for (int i = 0; i < right->parts; i++)
+        ir_store(b, part[i], ir_atc(b, to, (int64_t)i * right->inner * right->columns * AMX_TILE_BYTES), 4);
 }
 
 void pack_pair(ir *b, const amx_right *right, val at, val pair, val column, val x, val y) {
@@ -271,11 +266,8 @@ static void pack_keys(kernel *k, val stage, const amx_right *right, val at, cons
     for (int i = 0; i < AMX_TILE; i += 2)
         store_pair(b, right, column, ir_addc(b, ir_mulc(b, dims.index, 8), i / 2), 0, r[i], r[i + 1]);
     for (int i = 0; left && i < AMX_TILE; i++) {
-        val row = ir_addc(b, ir_mulc(b, dims.index, AMX_TILE), i), low;
-        val to = ir_at(b, ir_at(b, left_at, ir_mulc(b, row, left->lda)), ir_mulc(b, tokens.index, AMX_TILE * 2));
-        ir_store(b, amx_half_row(b, r[i], left->parts > 1 ? &low : NULL), to, 2);
-        if (left->parts > 1)
-            ir_store(b, low, ir_atc(b, to, left->part), 2);
+        val row = ir_addc(b, ir_mulc(b, dims.index, AMX_TILE), i);
+        pack_half(b, left, r[i], ir_at(b, ir_at(b, left_at, ir_mulc(b, row, left->lda)), ir_mulc(b, tokens.index, AMX_TILE * 2)));
     }
     ir_loop_end(b, &dims, NULL);
     ir_loop_end(b, &tokens, NULL);

@@ -184,11 +184,8 @@ static val probability(const softmax_rows *s, int head, val column, val valid, v
 /* p at `bytes` (i64) of the head's row of a left operand. */
 static void store_left(const softmax_rows *s, const amx_left *left, int head, val bytes, val p) {
     ir *b = &s->k->b;
-    val at = ir_atc(b, s->f, left->at + (int64_t)head * left->lda), low;
-    at = ir_at(b, ir_at(b, at, ir_mulc(b, s->row, left->lda)), bytes);
-    ir_store(b, amx_half_row(b, p, left->parts > 1 ? &low : NULL), at, 2);
-    if (left->parts > 1)
-        ir_store(b, low, ir_atc(b, at, left->part), 2);
+    val at = ir_atc(b, s->f, left->at + (int64_t)head * left->lda);
+    pack_half(b, left, p, ir_at(b, ir_at(b, at, ir_mulc(b, s->row, left->lda)), bytes));
 }
 
 static val half(ir *b, val bytes) {
@@ -299,7 +296,7 @@ static void ask_ahead(const softmax_rows *s, val t, val head) {
     const size_t q = offsetof(nha_cpu_args, q);
     for (int h = 0; h < s->heads; h++) {
         val g = ir_addc(b, head, h);
-        ir_prefetch_row(b, strided(k, s->f, FRAME_Q, q, ir_addc(b, t, k->block), g), k->K * 2);
+        ir_prefetch_row(b, strided(k, s->f, FRAME_Q, q, ir_addc(b, t, k->block), g), (int64_t)k->K * row_element_bytes(k->p->dtype));
     }
 }
 
@@ -307,6 +304,7 @@ static void ask_ahead(const softmax_rows *s, val t, val head) {
 static void ask_ahead_rows(const softmax_rows *s, val t) {
     kernel *k = s->k;
     ir *b = &k->b;
+    const int64_t element = row_element_bytes(k->p->dtype);
     const struct {
         frame_slot slot;
         size_t member;
@@ -314,9 +312,9 @@ static void ask_ahead_rows(const softmax_rows *s, val t) {
         int64_t lag;
         bool read;
     } rows[] = {
-        {FRAME_K, offsetof(nha_cpu_args, k), k->K * 2, 0, k->W > 0 && k->p->rope != NHA_ROPE_GIVEN},
-        {FRAME_RK, offsetof(nha_cpu_args, rk), k->K * 2, 0, k->W > 0 && k->p->rope == NHA_ROPE_GIVEN},
-        {FRAME_V, offsetof(nha_cpu_args, v), k->V * 2, 0, k->W > 0},
+        {FRAME_K, offsetof(nha_cpu_args, k), k->K * element, 0, k->W > 0 && k->p->rope != NHA_ROPE_GIVEN},
+        {FRAME_RK, offsetof(nha_cpu_args, rk), k->K * element, 0, k->W > 0 && k->p->rope == NHA_ROPE_GIVEN},
+        {FRAME_V, offsetof(nha_cpu_args, v), k->V * element, 0, k->W > 0},
         {FRAME_GATE, offsetof(nha_cpu_args, gate), (int64_t)k->M * row_element_bytes(k->p->gate_dtype), k->L, k->M > 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

@@ -172,7 +172,9 @@ static void test_serves(void **state) {
     const gen_isa *amx = gen_isa_find("amx"), *avx512 = gen_isa_find("avx512");
     gen_problem problem;
     help_gen_problem(&problem, 64, 32, 64, 1, 4);
-    assert_true(gen_cpu_serves(&problem, NHA_PREFILL, amx) == avx512); /* f32 */
+    assert_true(gen_cpu_serves(&problem, NHA_PREFILL, amx) == amx); /* f32 */
+    problem.nha.head_dim_v = 56;
+    assert_true(gen_cpu_serves(&problem, NHA_PREFILL, amx) == avx512);
     problem.nha.dtype = NHA_F16;
     assert_true(gen_cpu_serves(&problem, NHA_PREFILL, amx) == amx);
     problem.nha.dtype = NHA_BF16;
