@@ -210,6 +210,7 @@ static const struct constraint {
     {VECTOR_PREFILL, "panels_cache", panels_cache, "the scores of KEY_PANELS would not fit into the second-level cache"},
     {VECTOR_PREFILL, "block_cache", block_cache, "the queries of BLOCK_TOKENS would not fit into the second-level cache"},
     {VECTOR_PREFILL, "exp_precise", exp_precise, "EXP_DEGREE is too coarse for f32"},
+    {AMX_PREFILL, "exp_precise", exp_precise, "EXP_DEGREE is too coarse for f32"},
     {AMX_PREFILL, "block_tiles", amx_block, "BLOCK_TOKENS is not a multiple of the 32 tokens that a tile's row holds"},
     {AMX_PREFILL, "panels_useful", panels_useful, "KEY_PANELS spans more than the window"},
     {AMX_PREFILL, "panels_cache", panels_cache, "the scores of KEY_PANELS would not fit into the second-level cache"},

@@ -64,6 +64,7 @@ static const struct rejected {
     {NHA_PREFILL, "avx512", 256, 32, 0, 32, NHA_F32, {{GEN_BLOCK_TOKENS, 32}},
      "the queries of BLOCK_TOKENS would not fit into the second-level cache"},
     {NHA_PREFILL, "avx512", 64, 32, 64, 4, NHA_F32, {{GEN_EXP_DEGREE, 4}}, "EXP_DEGREE is too coarse for f32"},
+    {NHA_PREFILL, "amx", 64, 32, 20, 4, NHA_F32, {{GEN_EXP_DEGREE, 4}}, "EXP_DEGREE is too coarse for f32"},
     {NHA_PREFILL, "amx", 64, 32, 20, 4, NHA_BF16, {{GEN_KEY_PANELS, 3}}, "KEY_PANELS spans more than the window"},
     {NHA_PREFILL, "amx", 64, 32, 2000, 16, NHA_BF16, {{GEN_KEY_PANELS, 33}},
      "the scores of KEY_PANELS would not fit into the second-level cache"},
