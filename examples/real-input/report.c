@@ -80,9 +80,10 @@ static bool print_errors(const run *r) {
     return false;
 }
 
-/* Mass of the slots for one token and query head: 1 - exp(lse_w - lse), lse_w of the window alone, lse as the library wrote it. */
+/* Mass of the slots for one token and query head: 1 - exp(lse_w - lse), lse_w of the window alone, lse as the library wrote it: its rounding can
+ * take a share of nothing below zero. */
 static double slot_share(const run *r, const float *lse, int64_t i) {
-    return 1 - exp(r->window.lse[i] - (double)lse[i]);
+    return fmax(0, 1 - exp(r->window.lse[i] - (double)lse[i]));
 }
 
 /* Mean, least and most over tokens [from, to) and all heads of the first sequence. */
