@@ -30,7 +30,7 @@ extern "C" {
 #define NHA_VERSION_MINOR 1
 #define NHA_VERSION_PATCH 0
 #define NHA_VERSION "0.1.0"
-#define NHA_ABI_VERSION 1 /* of nha.h and of the interface between a generated library and libnha */
+#define NHA_ABI_VERSION 2 /* of nha.h and of the interface between a generated library and libnha */
 
 #if defined(__GNUC__)
 #define NHA_API __attribute__((visibility("default")))

@@ -1,6 +1,7 @@
 #!/bin/sh
 # golden_isa.sh ISA: every golden case on the CPU with that ISA forced. Exit 77, "skipped", where this CPU lacks it. Cases whose
-# library has no kernel of the ISA (AMX is for 16-bit types) are counted and named; at least one must have.
+# library has no kernel of the ISA are named: on AMX (16-bit types, and f32 with head dims of 64 on) at most those that are small f32;
+# elsewhere there is none.
 # Environment: as golden.sh.
 set -eu
 isa=$1
@@ -23,4 +24,7 @@ for case in tests/golden/*.yaml; do
     fi
 done
 echo "$isa: $done cases${without:+; no kernel of it for$without}"
-[ "$done" -gt 0 ]
+case $isa in
+amx) [ "$done" -ge 2 ] ;; # gqa-neox-bf16 and rope-given-m80-f16 at least
+*) [ -z "$without" ] ;;
+esac

@@ -151,7 +151,7 @@ static void wrong_manifests(void **state) {
     edited_manifest("format: 2\n", "", "the first key of a manifest is `format`");
     edited_manifest("format: 2", "format: 2\nformat: 2", "key given twice: format");
     edited_manifest("nhac: \"" NHA_VERSION "\"", "nhac: \"9.9.9\"", "another version: nhac 9.9.9");
-    edited_manifest("abi: 1", "abi: 7", "another version");
+    edited_manifest("abi: 2", "abi: 7", "another version");
     edited_manifest("llvm: ", "lvm: ", "unknown key");
     edited_manifest("rank: 0", "rank: -1", "not a whole number");
     edited_manifest("rank: 0", "rank: 99999999999999999999", "not a whole number");
@@ -168,7 +168,7 @@ static void wrong_manifests(void **state) {
     edited_manifest("kernels:", "kernels: &a", "anchors and aliases");
     edited_manifest("name: \"tiny\"", "name: *a", NULL);
     edited_manifest("files:", "files: 3\nmore:", "a list is expected");
-    edited_manifest("abi: 1", "abi: 1\n--- ", NULL);
+    edited_manifest("abi: 2", "abi: 2\n--- ", NULL);
     accepted(0);
 }
 
