@@ -37,8 +37,10 @@ static bool sample(const tune_subject *subject, const tune_measure_options *opti
 /* Iterations that last sample_seconds. The estimate aims 20% above it and at most multiplies by 16, because a first run
  * that is too short to resolve says little. */
 static bool grow(const tune_subject *subject, const tune_measure_options *options, int64_t *iterations, err *e) {
-    int64_t limit = options->max_iterations > 0 ? options->max_iterations : (int64_t)1 << 40;
-    *iterations = 1;
+    int64_t turn = subject->turn > 0 ? subject->turn : 1, limit = (int64_t)1 << 40;
+    if (options->max_iterations > 0)
+        limit = options->max_iterations > turn ? options->max_iterations / turn * turn : turn;
+    *iterations = turn;
     for (int step = 0; step < 64; step++) {
         double seconds;
         if (!sample(subject, options, *iterations, &seconds, e))
@@ -50,7 +52,7 @@ static bool grow(const tune_subject *subject, const tune_measure_options *option
             factor = 16;
         if (factor < 1.25)
             factor = 1.25;
-        int64_t next = (int64_t)ceil((double)*iterations * factor);
+        int64_t next = (int64_t)ceil((double)*iterations / (double)turn * factor) * turn;
         *iterations = next < limit ? next : limit;
     }
     return true;

@@ -22,6 +22,9 @@ typedef struct tune_subject {
     /* Called before each sample, outside of the timed part; NULL: nothing. */
     bool (*ready)(void *context, int64_t iterations, err *e);
     void *context;
+    /* Iterations of a sample are a multiple of this; 0 means 1. Where iterations take turns on different data, the turn: so
+     * that samples differ by noise alone, and each subject leaves the caches behind as the others do. */
+    int64_t turn;
 } tune_subject;
 
 typedef struct tune_samples {
@@ -33,7 +36,7 @@ typedef struct tune_samples {
 typedef struct tune_measure_options {
     tune_clock clock;
     double sample_seconds;  /* a sample lasts at least this long; iterations grow until it does */
-    int64_t max_iterations; /* 0: no limit */
+    int64_t max_iterations; /* 0: no limit; at least a turn of each subject */
     int rounds;             /* samples of each subject, 1..TUNE_SAMPLES_MAX */
     int rounds_least;       /* made whatever the deadline says; 0 means 1 */
     double deadline;        /* by the clock: no further round is begun after it; 0: none */

@@ -7,9 +7,7 @@
 
 #include "tuner/floor.h"
 
-/* First impressions take one thread: a second would add the noise of waiting for each other, and tells nothing about a
- * tile. */
-enum { QUICK_THREADS = 1, LIMIT_ROUNDS = 5, LIMITS = 3 };
+enum { LIMIT_ROUNDS = 5, LIMITS = 3 };
 static const double QUICK_CALL = 6e-3;                        /* seconds of a call that stands for a longer one */
 static const int64_t SHORTEST = 256;                          /* tokens: a shape is not represented by a shorter one */
 static const double LIMIT_SAMPLE = 10e-3, LIMITS_LONGEST = 2; /* seconds: a sample; of all of them */
@@ -76,6 +74,13 @@ bool tune_search_record_pruned(tune_search *s, err *e) {
 
 /* ---- Timing ---- */
 
+/* First impressions of prefill take one thread: a second would add the noise of waiting for each other, and tells nothing
+ * about a tile. Those of decode take all: threads share the memory's bandwidth, and the best tile for one is not the best for
+ * two. */
+static int quick_threads(const tune_search *s) {
+    return s->op == NHA_DECODE ? s->threads : 1;
+}
+
 /* By the clock, or, where the device has one, by its model: then the same sample twice, which is no noise. */
 static bool measure_runners(tune_search *s, tune_runner *const *runners, int count, const tune_measure_options *o,
                             tune_samples *samples, err *e) {
@@ -133,7 +138,7 @@ bool tune_search_time(tune_search *s, int bucket, const gen_shape *shape, tune_s
     tune_samples *samples = calloc(TUNE_GROUP_MAX + 1, sizeof *samples);
     tune_record *record = calloc(1, sizeof *record);
     tune_measure_options o = *options;
-    int threads = stage == TUNE_QUICK ? QUICK_THREADS : s->threads;
+    int threads = stage == TUNE_QUICK ? quick_threads(s) : s->threads;
     if (!samples || !record) {
         err_memory(e, "search");
         goto done;
@@ -180,7 +185,7 @@ static bool time_default(tune_search *s, const gen_shape *shape, double *us, err
     tune_samples samples;
     tune_measure_options o = {.clock = s->clock, .rounds = 1};
     bool ok = d->open_workload(d, s->problem, shape, library, 0, &w, e) &&
-              d->open_runner(d, w, library, NULL, NULL, QUICK_THREADS, &r, e) &&
+              d->open_runner(d, w, library, NULL, NULL, quick_threads(s), &r, e) &&
               measure_runners(s, &r, 1, &o, &samples, e);
     if (ok)
         *us = tune_median(&samples);

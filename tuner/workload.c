@@ -466,7 +466,7 @@ bool tune_runner_open(tune_workload *head, const nha_library *library, const cha
         goto failed;
     if (w->place->device.kind == NHA_CPU)
         memset(r->workspace, 0, r->workspace_bytes); /* pages are there before the clock runs */
-    r->head = (tune_runner){.subject = {.run = run, .ready = ready, .context = r},
+    r->head = (tune_runner){.subject = {.run = run, .ready = ready, .context = r, .turn = w->sets},
                             .max_iterations = w->bounded ? (int64_t)BOUNDED_STEPS * w->sets : 0,
                             .kernel = nha_plan_kernel(r->plan),
                             .workload = head};

@@ -174,6 +174,25 @@ static bool decode_score_vectors(const question *q) {
     return q->knob[GEN_SCORE_VECTORS] <= (vectors ? vectors : 1);
 }
 
+/* Passes of one width: a rest is a pass more, with registers idle. Where no value above 1 divides, any may serve. */
+static bool even_passes(int vectors, int width) {
+    static const int widths[] = {2, 3, 4, 8};
+    if (vectors % width == 0)
+        return true;
+    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++)
+        if (vectors % widths[i] == 0)
+            return false;
+    return true;
+}
+
+static bool decode_score_even(const question *q) {
+    return even_passes(ceil_div(q->problem->nha.slots, q->isa->vector), q->knob[GEN_SCORE_VECTORS]);
+}
+
+static bool decode_read_even(const question *q) {
+    return even_passes(ceil_div(q->problem->nha.head_dim_v, q->isa->vector), q->knob[GEN_READ_VECTORS]);
+}
+
 static bool decode_slots(const question *q) {
     bool first = q->knob[GEN_SCORE_VECTORS] == 1 && q->knob[GEN_STATE_ROWS] == 1 && q->knob[GEN_DEFER] == 1;
     return q->problem->nha.slots > 0 || first;
@@ -219,6 +238,8 @@ static const struct constraint {
     {ANY_DECODE, "read_registers", decode_read_registers, "READ_VECTORS needs more registers than the ISA has"},
     {ANY_DECODE, "score_vectors", decode_score_vectors, "SCORE_VECTORS exceeds the vectors of M"},
     {ANY_DECODE, "read_vectors", read_vectors, "READ_VECTORS exceeds the vectors of V"},
+    {ANY_DECODE, "score_even", decode_score_even, "SCORE_VECTORS leaves a rest of M where another value leaves none"},
+    {ANY_DECODE, "read_even", decode_read_even, "READ_VECTORS leaves a rest of V where another value leaves none"},
     {ANY_DECODE, "heads_differ", decode_heads_differ, "HEADS passes as many times as a smaller value"},
     {ANY_DECODE, "slots", decode_slots, "without slots the knobs of the memory change nothing"},
     {ANY_DECODE, "exp_precise", exp_precise, "EXP_DEGREE is too coarse for f32"},
@@ -268,6 +289,7 @@ void gen_tile_default(const gen_problem *problem, nha_op op, const gen_isa *isa,
         knob[GEN_SCORE_VECTORS] = largest_legal(problem, op, isa, tile, GEN_SCORE_VECTORS, vectors, 4);
         knob[GEN_READ_VECTORS] = largest_legal(problem, op, isa, tile, GEN_READ_VECTORS, vectors, 4);
         knob[GEN_PREFETCH] = 8192;
+        knob[GEN_EXP_DEGREE] = 5;
         return;
     }
     static const int panels[] = {17, 9, 5, 3, 2, 1}, wide[] = {3, 2, 1}, blocks[] = {16, 8};
