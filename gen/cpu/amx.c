@@ -109,19 +109,43 @@ static void step_column(ir *b, const amx_product *p, val a, val t, const amx_blo
     }
 }
 
+/* Step s (i64) of the inner dimension, by the shape of the block and the number of parts. */
+static void any_step(ir *b, const amx_product *p, const amx_block *at, val s, amx_half half) {
+    val a = ir_at(b, ir_at(b, p->a, ir_mulc(b, at->row, p->left.lda)), ir_mulc(b, s, AMX_INNER * 2));
+    val right = ir_at(b, p->b, ir_mulc(b, at->column, AMX_TILE_BYTES));
+    right = ir_at(b, right, ir_mulc(b, s, (int64_t)p->right.columns * AMX_TILE_BYTES));
+    if (at->mr <= 2 && p->left.parts == 1 && p->right.parts == 1) {
+        if (half & AMX_LOADS) {
+            load_right(b, right, at);
+            load_left(b, p, a, at);
+        }
+        if (half & AMX_PRODUCTS)
+            multiply(b, at);
+        return;
+    }
+    if (!(half & AMX_PRODUCTS))
+        return;
+    if (at->mr > 2)
+        step_column(b, p, a, right, at);
+    else if (orders(p) > 2)
+        step_parts(b, p, a, right, at);
+    else
+        step(b, p, a, right, at);
+}
+
+void amx_accumulate_step(ir *b, const amx_product *p, const amx_block *at, int s, amx_half half) {
+    any_step(b, p, at, ir_int(b, s), half);
+}
+
 void amx_accumulate(ir *b, const amx_product *p, const amx_block *at) {
-    void (*step_of)(ir *, const amx_product *, val, val, const amx_block *) =
-        at->mr > 2 ? step_column : orders(p) > 2 ? step_parts : step;
-    val a = ir_at(b, p->a, ir_mulc(b, at->row, p->left.lda)), right = ir_at(b, p->b, ir_mulc(b, at->column, AMX_TILE_BYTES));
-    int64_t row = (int64_t)p->right.columns * AMX_TILE_BYTES;
     if (p->right.inner <= UNROLL_MAX) {
         for (int s = 0; s < p->right.inner; s++)
-            step_of(b, p, ir_atc(b, a, (int64_t)s * 64), ir_atc(b, right, s * row), at);
+            amx_accumulate_step(b, p, at, s, AMX_WHOLE);
         return;
     }
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, p->right.inner), ir_int(b, 1), NULL, 0);
-    step_of(b, p, ir_at(b, a, ir_mulc(b, loop.index, 64)), ir_at(b, right, ir_mulc(b, loop.index, row)), at);
+    any_step(b, p, at, loop.index, AMX_WHOLE);
     ir_loop_end(b, &loop, NULL);
 }
 

@@ -49,6 +49,10 @@ typedef struct amx_block {
 } amx_block;
 /* Accumulators += A B */
 void amx_accumulate(ir *b, const amx_product *p, const amx_block *at);
+/* Step s of right.inner alone; or of a step its first half, and later the second, between which no tile but the accumulators may be
+ * touched: the operands are on their way meanwhile. Of more than one part all is in the second half. */
+typedef enum amx_half { AMX_LOADS = 1, AMX_PRODUCTS = 2, AMX_WHOLE = 3 } amx_half;
+void amx_accumulate_step(ir *b, const amx_product *p, const amx_block *at, int s, amx_half half);
 void amx_zero(ir *b, const amx_block *at);
 /* Accumulators from and to fp32 memory: `memory` is (row, column) itself, ld in bytes. */
 void amx_load(ir *b, const amx_block *at, val memory, int ld);

@@ -66,12 +66,15 @@ static void amx_layout(kernel *k, int64_t *at) {
     k->read_window = k->read_within + (k->M ? C * 2 : 0);
     k->left_read = take_left(at, k->chunk_rows, Mt + (k->M ? C : 0) + k->key_panels * C, parts.read, n);
     if (k->M) {
-        k->left_keys = take_left(at, Kt, C, mapped, n);
+        int64_t keys = 0, values = 0;
+        k->right_keys = take_right(&keys, Kt, C, mapped, n);
+        k->left_keys = take_left(&keys, Kt, C, mapped, n);
+        k->right_values = take_right(&values, C, k->vp, parts.absorbed, n);
+        k->own_keys = take(at, 1, (int)(keys / 4)).at;
+        k->own_values = take(at, 1, (int)(values / 4)).at;
         k->left_weights = take_left(at, Mt, C, parts.weight, n);
         k->right_hk = take_right(at, Kt, k->mp, parts.score, n);
         k->right_hv = take_right(at, Mt, k->vp, parts.read, n);
-        k->right_keys = take_right(at, Kt, C, mapped, n);
-        k->right_values = take_right(at, C, k->vp, parts.absorbed, n);
         k->right_weights = take_right(at, C, k->mp, parts.score, n);
         k->decay_chunk = k->chunk < C ? take(at, C, k->mp) : k->decay;
         k->earlier = take(at, k->chunk_rows, k->mp);
@@ -81,8 +84,16 @@ static void amx_layout(kernel *k, int64_t *at) {
     }
     k->tile_out = take(at, AMX_BLOCK, AMX_BLOCK);
     int64_t panel = 0;
+    k->panel_values = take_right(&panel, C, k->vp, k->share_values ? parts.absorbed : parts.values, n);
+    k->panel_values.parts = parts.values;
+    k->panel_values_at = k->panel_values.at;
     k->panel_keys = take_right(&panel, Kt, C, rotated, n);
-    k->panel_values = take_right(&panel, C, k->vp, parts.values, n);
+    k->panel_absorbed_keys = k->panel_keys.at;
+    if (k->share_keys) { /* right_keys, unless panel_keys are the same, and left_keys */
+        if (k->own_window_q)
+            k->panel_absorbed_keys = take_right(&panel, Kt, C, mapped, n).at;
+        take_left(&panel, Kt, C, mapped, n);
+    }
     k->panel_floats = k->W ? panel / 4 : 0;
 }
 
@@ -91,11 +102,16 @@ static void vector_layout(kernel *k, int64_t *at) {
     k->qs = take(at, k->rows, k->K);
     k->qw = k->own_window_q ? take(at, k->rows, k->K) : k->qs;
     if (k->M) {
-        k->absorb_k = take(at, k->K, C);
-        k->absorb_v = take(at, C, k->vp);
+        k->own_keys = take(at, k->K, C).at;
+        k->own_values = take(at, C, k->vp).at;
         k->slots_p = take(at, k->chunk_rows, k->mp);
     }
+    k->panel_values_at = (int64_t)k->K * C * 4;
     k->panel_floats = k->W ? (int64_t)k->K * C + (int64_t)C * k->vp : 0;
+    if (k->share_keys && k->own_window_q) {
+        k->panel_absorbed_keys = k->panel_floats * 4;
+        k->panel_floats += (int64_t)k->K * C;
+    }
 }
 
 /* What a fold of pending tokens needs beside keep and scaled. */
@@ -207,7 +223,11 @@ void kernel_layout(kernel *k, const gen_problem *problem, nha_op op, const gen_i
     k->key_panels = tile->knob[GEN_KEY_PANELS] < panels ? tile->knob[GEN_KEY_PANELS] : (int)panels;
     k->online = k->key_panels < panels;
     k->direct_out = k->amx && !k->online;
+    k->panel_lag = (int)(k->L / k->block < panels ? k->L / k->block : 0);
+    k->share_values = op == NHA_PREFILL && k->M && k->W && k->L % k->block == 0 && k->panel_lag > 0;
+    k->share_keys = k->share_values && p->rope != NHA_ROPE_GIVEN; /* whose window has keys of its own */
     k->tiles_listed = k->amx && k->W > 0 && k->G % 4 == 0;
+    k->beside = k->tiles_listed && k->direct_out && k->chunk == 2 * AMX_TILE && k->vp % AMX_BLOCK == 0;
 
     int64_t at = FRAME_BYTES;
     if (k->M && op == NHA_PREFILL) {

@@ -20,7 +20,8 @@
     X(Q, "") X(K, "") X(V, "") X(GATE, "") X(S, "") X(RQ, "") X(RK, "") X(O, "") X(LSE, "")                            \
     X(RING_K, "rings of this head") X(RING_V, "") X(RING_GATE, "") X(RING_S, "") X(RING_RK, "")                        \
     X(BLOCK, "first local token of the block under way")                                                               \
-    X(PANELS, "panels in the ring of scratch") X(FIRST_PANEL, "oldest panel that holds a token")                       \
+    X(ABSORBED_K, "operands of the block's absorbed keys") X(ABSORBED_V, "of their values")                           \
+    X(LISTED, "panels listed, where k->beside") X(PANELS, "panels in the ring of scratch") X(FIRST_PANEL, "oldest panel that holds a token")                       \
     X(PENDING, "pending tokens of this head in the cache row") X(PENDING_COUNT, "how many")
 
 typedef enum frame_slot {
@@ -63,7 +64,12 @@ typedef struct kernel {
     buffer memory_k, memory_v;    /* hk [K][mp], hv [M][vp] */
     buffer qs, qw;                /* [rows][K] queries for slots, for the window */
     buffer stage, rotated;        /* [block][stage_ld] */
-    buffer absorb_k, absorb_v;    /* [K][block], [block][vp] */
+    /* Operands of the tokens that a block absorbs lie where FRAME_ABSORBED_K and _V say: in the panel that the window read them with, or
+     * in buffers of their own. Vectors: keys [K][block], values [block][vp]. AMX: right_keys, left_keys; right_values. */
+    int64_t own_keys, own_values; /* byte offsets in scratch */
+    bool share_values, share_keys; /* L is whole blocks, and the ring still holds the panel */
+    int panel_lag;                /* of that panel behind the newest: L / block */
+    int64_t panel_absorbed_keys, panel_values_at; /* byte offsets in a panel */
     buffer e, s, decay;           /* [block][mp]: exp(g), s, running product of e; on AMX decay has a row of ones before these */
     buffer gamma, keep, scaled;   /* [mp]: sum of g; (1, expm1) or (0, exp) of it: h' = keep*h + (scaled*h + new) */
     buffer pairs, pairs_t;        /* [block][mp], [M][block]: weight of absorbed token j in slot m at the current row */
@@ -78,6 +84,7 @@ typedef struct kernel {
     bool online;                  /* more panels than that may exist */
     bool direct_out;              /* AMX, not online: sums go from tiles to o */
     bool tiles_listed;            /* AMX, and the rows of 16 tokens fill columns of four tiles */
+    bool beside;                  /* tiles work beside the softmax: prefill_beside.c */
     buffer tile_list;             /* [chunk / 16] lists of prefill_tiles.c, if tiles_listed */
     buffer out_rows;              /* [chunk_rows] addresses in o, if direct_out */
     int64_t panel_floats;         /* keys [K][block] then values [block][vp]; on AMX panel_keys, then panel_values */
@@ -86,10 +93,10 @@ typedef struct kernel {
     amx_left left_slots, left_window; /* queries [rows][Kt], mapped, rotated; not scaled: those that are bf16 stay exact */
     amx_left left_read;           /* [chunk_rows][Mt + block + KEY_PANELS*block]: p * decay, p.weights, p */
     int read_within, read_window; /* bytes from a row's start to the second and the third of these */
-    amx_left left_keys, left_weights; /* update: absorbed keys [Kt][block], weights [Mt][block] */
+    amx_left left_keys, left_weights; /* update; `at` of left_keys and right_keys from FRAME_ABSORBED_K, of right_values from _V: absorbed keys [Kt][block], weights [Mt][block] */
     amx_right right_hk, right_hv; /* copies of the memory: [Kt][mp], [Mt][vp] */
     amx_right right_keys, right_values, right_weights; /* of absorbed tokens: [Kt][block], [block][vp], [block][mp] */
-    amx_right panel_keys, panel_values; /* `at` from the start of a panel */
+    amx_right panel_keys, panel_values; /* `at` from the start of a panel; panel_values are the first parts of right_values, if shared */
     buffer decay_chunk;           /* [block][mp]: product of e from the chunk's first token on: decay, if the chunk is the block */
     buffer earlier;               /* [chunk_rows][mp]: scores of the block's tokens before the chunk */
     amx_left left_within, left_earlier; /* [chunk_rows][block]: q.k; [chunk_rows][Mt]: p * decay_chunk */

@@ -37,6 +37,38 @@ static void online_steps(prefill *x, val f, val first, val newest, val total, va
     ir_loop_end(b, &loop, NULL);
 }
 
+/* What a read wants of tokens `group` (in the chunk) and on, whose probabilities are known. */
+static void prepare_read(prefill *x, val f, val first, val from, val group) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    if (k->M)
+        ir_call(b, x->decay_reads, (val[]){f, from, group}, 3);
+    if (k->direct_out)
+        ir_call(b, x->list_outputs, (val[]){f, ir_add(b, first, from), group}, 3);
+}
+
+/* A chunk in two groups of 16 tokens: beside the softmax of one, tiles work for the other. */
+static void run_groups(prefill *x, val f, val first, val from) {
+    ir *b = &x->k->b;
+    call_i(x, x->score_group, f, from);
+    ir_call(b, x->softmax_score, (val[]){f, first, from}, 3);
+    prepare_read(x, f, first, from, ir_int(b, 0));
+    ir_call(b, x->softmax_read, (val[]){f, first, from}, 3);
+    prepare_read(x, f, first, from, ir_int(b, AMX_TILE));
+    call(x, x->read_group, f);
+}
+
+/* The panels of the chunk's first softmax step, and which of their tiles are seen. */
+static void list_window(prefill *x, val f, val first, val newest, val count, val from) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    ir_call(b, x->list_panels, (val[]){f, newest, count}, 3);
+    if (k->tiles_listed)
+        ir_call(b, x->list_tiles, (val[]){f, newest, count, ir_add(b, first, from)}, 4);
+    if (k->beside)
+        frame_set(k, f, FRAME_LISTED, count);
+}
+
 /* Tokens from .. from + chunk - 1 of the block: their scores, one softmax, and what it reads. */
 static void run_chunk(prefill *x, val f, val first, val newest, val total, val from) {
     kernel *k = x->k;
@@ -46,22 +78,44 @@ static void run_chunk(prefill *x, val f, val first, val newest, val total, val f
         call_i(x, x->score_slots, f, from);
         call_i(x, x->decay_scores, f, from);
     }
-    if (k->W) {
-        ir_call(b, x->list_panels, (val[]){f, newest, count}, 3);
-        if (k->tiles_listed)
-            ir_call(b, x->list_tiles, (val[]){f, newest, count, ir_add(b, first, from)}, 4);
-        ir_call(b, x->score_window, (val[]){f, count, from}, 3);
+    if (k->W)
+        list_window(x, f, first, newest, count, from);
+    if (k->beside) {
+        run_groups(x, f, first, from);
+        return;
     }
+    if (k->W)
+        ir_call(b, x->score_window, (val[]){f, count, from}, 3);
     ir_call(b, x->softmax_first, (val[]){f, first, newest, count, from}, 5);
-    if (k->M)
-        call_i(x, x->decay_reads, f, from);
-    if (k->direct_out)
-        call_i(x, x->list_outputs, f, ir_add(b, first, from));
+    prepare_read(x, f, first, from, ir_int(b, 0));
     ir_call(b, x->read_first, (val[]){f, count, from}, 3);
     if (k->online)
         online_steps(x, f, first, newest, total, from);
     if (!k->direct_out)
         call_i(x, x->store_out, f, ir_add(b, first, from));
+}
+
+/* Keys and values of the tokens that the block absorbs: where L is whole blocks and the ring reaches back to them, in the panel that
+ * made them operands of the window; else, and at the ends of a sequence, they are loaded. */
+static void find_absorbed(prefill *x, val f, val first, val newest, val total) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    ir_if ring;
+    if (!k->share_values) {
+        call_i(x, x->load_absorbed, f, first);
+        return;
+    }
+    val whole = ir_cmp(b, "<=", ir_addc(b, first, k->block), frame_i64(k, f, FRAME_LENGTH));
+    ir_if_begin(b, &ring, ir_and(b, whole, ir_cmp(b, ">", total, ir_int(b, k->panel_lag))));
+    val panel = panel_at(k, f, ir_addc(b, newest, -k->panel_lag));
+    if (k->share_keys)
+        frame_set(k, f, FRAME_ABSORBED_K, ir_atc(b, panel, k->panel_absorbed_keys));
+    else
+        call_i(x, x->load_absorbed_keys, f, first);
+    frame_set(k, f, FRAME_ABSORBED_V, ir_atc(b, panel, k->panel_values_at));
+    ir_if_else(b, &ring);
+    call_i(x, x->load_absorbed, f, first);
+    ir_if_end(b, &ring);
 }
 
 /* One block: local tokens first .. first + block - 1. The memory is scored and read as it was before them, then updated. */
@@ -77,7 +131,7 @@ static void run_block(prefill *x, val f, val first) {
     }
     call_i(x, x->load_queries, f, first);
     if (k->M) {
-        call_i(x, x->load_absorbed, f, first);
+        find_absorbed(x, f, first, newest, total);
         call_i(x, x->load_gates, f, first);
     }
     if (k->chunk == k->block) {

@@ -10,8 +10,8 @@ typedef struct prefill {
     kernel *k;
     rotation_table table;         /* rotation by 0 .. block-1 tokens */
     val angles, rotate;           /* functions */
-    val stage_values;
-    val load_queries, load_gates, load_absorbed, load_panel;
+    val stage_values, stage_absorbed;
+    val load_queries, load_gates, load_absorbed, load_absorbed_keys, load_panel;
     val pack_weights;             /* AMX: pairs and pairs_t as operands of the update */
     val block_decay;              /* keep and scaled from gamma */
     val weights_last;             /* pairs of the block's last row alone */
@@ -19,6 +19,7 @@ typedef struct prefill {
     val list_panels, score_slots, score_panels[9], score_window;
     val decay_scores, decay_reads;
     val softmax_first, softmax_next;
+    val score_group, softmax_score, softmax_read, read_group; /* instead of score_window, softmax_first and read_first, where k->beside */
     val read_first, read_next, store_out;
     val list_outputs;             /* instead of store_out, before the read, where k->direct_out */
     val update_keys, update_values;
@@ -39,6 +40,9 @@ prefill_source source_values(const kernel *k);
 /* NAME(scratch, to, first, end): rows first .. first+block-1 of a tensor to [block][ld] f32; local tokens outside [-available, end)
  * become zero. */
 val emit_stage(prefill *x, const prefill_source *s, int ld);
+/* Begins a phase (scratch, first) about the tokens that steps first .. absorb; returns its scratch. Calls a stage function for them. */
+val absorbed_begin(prefill *x, const char *name, val *phase);
+void absorbed_rows(prefill *x, val stage, val f, val to);
 /* Rotates the block's staged keys; returns where they are then. */
 val rotate_staged(prefill *x, val f, val first);
 
@@ -60,6 +64,20 @@ void emit_softmax(prefill *x);
 void emit_read(prefill *x);
 /* Address of (token, head) of a tensor of q's shape; member: offsetof the tensor in nha_cpu_args. */
 val strided(kernel *k, val f, frame_slot slot, size_t member, val token, val head);
+/* prefill_beside.c */
+/* Products on tiles that are dealt out to the steps of a loop over vectors: slots 0 .. slots - 1 of turns 0 .. turns - 1. */
+typedef struct tile_work tile_work;
+struct tile_work {
+    void (*step)(const tile_work *w, val turn, int slot);
+    void (*finish)(const tile_work *w); /* after the last turn */
+    kernel *k; /* these five are set by who calls */
+    val f, from;
+    int turns, slots;
+    int group;     /* of 16 tokens in the chunk, whose rows it is about */
+    int64_t items; /* products, at most */
+};
+tile_work tile_work_score(prefill *x, int group);
+tile_work tile_work_read(prefill *x, int group);
 /* prefill_tiles.c: a loop over the tiles of the window that group `group` (i64) of the chunk sees, or over the others. */
 typedef struct window_tiles {
     ir_loop loop;
@@ -71,12 +89,16 @@ typedef struct window_tiles {
 /* Floats of the list of one group. */
 int64_t window_list_floats(int tiles);
 void emit_list_tiles(prefill *x);
+/* How many tiles a group (i64) sees; entry `index` of its list. */
+val window_tiles_seen(kernel *k, val f, val group);
+void window_tile_at(kernel *k, val f, val group, val index, window_tiles *t);
 void window_tiles_begin(kernel *k, val f, val group, bool seen, window_tiles *t, val *carried, int count);
 void window_tiles_end(kernel *k, window_tiles *t, val *carried);
 /* prefill_out.c */
 void emit_store_out(prefill *x);
-/* A block of finished sums, rows of the chunk, times row_fix to the addresses of list_outputs. */
-void store_output_block(kernel *k, val f, const amx_block *at);
+/* A block of finished sums, rows of the chunk, times row_fix to the addresses of list_outputs: from tiles to tile_out, and from there. */
+void store_output_tiles(kernel *k, val f, const amx_block *at);
+void store_output_rows(kernel *k, val f, const amx_block *at);
 /* prefill_pack.c: on AMX, instead of those above that load */
 void emit_pack_queries(prefill *x);
 void emit_pack_absorbed(prefill *x);
@@ -98,11 +120,18 @@ val left_row(kernel *k, val f, const amx_left *left, val row);
 void emit_amx_decay_scores(prefill *x);
 void emit_amx_decay_reads(prefill *x);
 /* prefill_amx.c: on AMX, instead of those above that multiply */
-/* chunk_rows x columns fp32 at `to`, row stride ld floats: the sum of `count` products. */
-void amx_multiply(kernel *k, const amx_product *product, int count, val to, int ld);
+/* rows x columns fp32 at `to`, row stride ld floats: the sum of `count` products. */
+void amx_multiply(kernel *k, const amx_product *product, int count, int rows, val to, int ld);
+/* Rows of a left operand of the block's queries, from the chunk that begins with token `from` on. */
+val amx_chunk(kernel *k, val f, const amx_left *left, val from);
+/* Steps of the inner dimension of a block of outputs; the accumulators after step `index` of them. Where k->direct_out. */
+int amx_read_steps(const kernel *k);
+void amx_read_step(kernel *k, val f, const amx_block *at, int index, amx_half half);
 /* Queries of the chunk from token `from` on, times slot keys. */
 amx_product amx_slot_scores(kernel *k, val f, val from);
 void emit_amx_score_slots(prefill *x);
+/* Where k->beside: score_group(scratch, from) of the first group, read_group(scratch) of the second. */
+void emit_amx_groups(prefill *x);
 val emit_amx_score_window(prefill *x);
 val emit_amx_read_step(prefill *x, bool first);
 void emit_amx_update(prefill *x);

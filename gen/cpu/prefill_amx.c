@@ -20,18 +20,17 @@ static void store_block(ir *b, void *context, const amx_block *at) {
     amx_store(b, at, ir_at(b, ir_at(b, p->to, ir_mulc(b, at->row, p->ld)), ir_mulc(b, at->column, 64)), p->ld);
 }
 
-void amx_multiply(kernel *k, const amx_product *product, int count, val to, int ld) {
+void amx_multiply(kernel *k, const amx_product *product, int count, int rows, val to, int ld) {
     stored_product p = {product, count, to, ld * 4};
-    amx_blocks(&k->b, k->chunk_rows, product->right.columns, &p, store_block);
+    amx_blocks(&k->b, rows, product->right.columns, &p, store_block);
 }
 
-/* Queries of the chunk that begins with token `from`. */
-static val chunk_of(kernel *k, val f, const amx_left *left, val from) {
+val amx_chunk(kernel *k, val f, const amx_left *left, val from) {
     return ir_at(&k->b, ir_atc(&k->b, f, left->at), ir_mulc(&k->b, from, (int64_t)k->G * left->lda));
 }
 
 amx_product amx_slot_scores(kernel *k, val f, val from) {
-    return (amx_product){chunk_of(k, f, &k->left_slots, from), k->left_slots, ir_atc(&k->b, f, k->right_hk.at), k->right_hk};
+    return (amx_product){amx_chunk(k, f, &k->left_slots, from), k->left_slots, ir_atc(&k->b, f, k->right_hk.at), k->right_hk};
 }
 
 /* score_slots(scratch, from): within[r][j] = q_r . k_j, and scores[r][m] = q_r . h_m, unless decay_scores makes these with what the
@@ -42,20 +41,21 @@ void emit_amx_score_slots(prefill *x) {
     x->score_slots = phase_begin(k, "score_slots", "pi", (const char *const[]){"scratch", "from"});
     val f = ir_param(b, 0);
     amx_product slots = amx_slot_scores(k, f, ir_param(b, 1));
-    amx_product tokens = {slots.a, k->left_slots, ir_atc(b, f, k->right_keys.at), k->right_keys};
+    val keys = ir_atc(b, frame_ptr(k, f, FRAME_ABSORBED_K), k->right_keys.at);
+    amx_product tokens = {slots.a, k->left_slots, keys, k->right_keys};
     if (k->chunk < k->block)
-        amx_multiply(k, &slots, 1, frame_at(k, f, k->scores, NULL, 0), k->scores.ld);
-    amx_multiply(k, &tokens, 1, frame_at(k, f, k->within, NULL, 0), k->within.ld);
+        amx_multiply(k, &slots, 1, k->chunk_rows, frame_at(k, f, k->scores, NULL, 0), k->scores.ld);
+    amx_multiply(k, &tokens, 1, k->chunk_rows, frame_at(k, f, k->within, NULL, 0), k->within.ld);
     phase_end(k);
 }
 
-/* Columns of four tiles of rows for each tile that 16 tokens see. */
-static void score_tiles(kernel *k, val f, val q) {
+/* Columns of four tiles of rows for each tile that 16 tokens see; the chunk's first `count` rows. */
+static void score_tiles(kernel *k, val f, val q, int count) {
     ir *b = &k->b;
     enum { COLUMN_ROWS = 4 * AMX_TILE };
     ir_loop rows;
     int64_t group_rows = (int64_t)AMX_TILE * k->G;
-    ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, k->chunk_rows), ir_int(b, COLUMN_ROWS), NULL, 0);
+    ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, count), ir_int(b, COLUMN_ROWS), NULL, 0);
     window_tiles t;
     window_tiles_begin(k, f, ir_floor_div(b, rows.index, group_rows), true, &t, NULL, 0);
     amx_block block = {rows.index, ir_int(b, 0), 4, 1};
@@ -71,9 +71,9 @@ val emit_amx_score_window(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
     val fn = phase_begin(k, "score_window", "pii", (const char *const[]){"scratch", "count", "from"});
-    val f = ir_param(b, 0), q = chunk_of(k, f, &k->left_window, ir_param(b, 2));
+    val f = ir_param(b, 0), q = amx_chunk(k, f, &k->left_window, ir_param(b, 2));
     if (k->tiles_listed) {
-        score_tiles(k, f, q);
+        score_tiles(k, f, q, k->chunk_rows);
         phase_end(k);
         return fn;
     }
@@ -81,7 +81,7 @@ val emit_amx_score_window(prefill *x) {
     ir_loop_begin(b, &panels, ir_int(b, 0), ir_param(b, 1), ir_int(b, 1), NULL, 0);
     val keys = ir_atc(b, listed_panel(k, f, panels.index), k->panel_keys.at);
     val to = ir_at(b, frame_at(k, f, k->scores, NULL, k->mp), ir_mulc(b, panels.index, k->block * 4));
-    amx_multiply(k, &(amx_product){q, k->left_window, keys, k->panel_keys}, 1, to, k->scores.ld);
+    amx_multiply(k, &(amx_product){q, k->left_window, keys, k->panel_keys}, 1, k->chunk_rows, to, k->scores.ld);
     ir_loop_end(b, &panels, NULL);
     phase_end(k);
     return fn;
@@ -95,6 +95,29 @@ typedef struct read_product {
     bool first;
 } read_product;
 
+/* What the memory gives, and what the block's own tokens give through it. */
+static void read_slots(kernel *k, val f, const amx_block *at) {
+    ir *b = &k->b;
+    val p = ir_atc(b, f, k->left_read.at), hv = ir_atc(b, f, k->right_hv.at);
+    amx_accumulate(b, &(amx_product){p, k->left_read, hv, k->right_hv}, at);
+}
+
+static void read_within(kernel *k, val f, const amx_block *at) {
+    ir *b = &k->b;
+    val within = ir_atc(b, f, k->left_read.at + k->read_within), values = frame_ptr(k, f, FRAME_ABSORBED_V);
+    amx_accumulate(b, &(amx_product){within, k->left_read, values, k->right_values}, at);
+}
+
+static void read_window(kernel *k, val f, val count, const amx_block *at) {
+    ir *b = &k->b;
+    ir_loop panels;
+    ir_loop_begin(b, &panels, ir_int(b, 0), count, ir_int(b, 1), NULL, 0);
+    val values = ir_atc(b, listed_panel(k, f, panels.index), k->panel_values.at);
+    val left = ir_at(b, ir_atc(b, f, k->left_read.at + k->read_window), ir_mulc(b, panels.index, k->block * 2));
+    amx_accumulate(b, &(amx_product){left, k->left_read, values, k->panel_values}, at);
+    ir_loop_end(b, &panels, NULL);
+}
+
 static void read_block(ir *b, void *context, const amx_block *at) {
     read_product *c = context;
     kernel *k = c->k;
@@ -104,23 +127,48 @@ static void read_block(ir *b, void *context, const amx_block *at) {
     else
         amx_load(b, at, out, k->out.ld * 4);
     if (c->first && k->M) {
-        val p = ir_atc(b, c->f, k->left_read.at), hv = ir_atc(b, c->f, k->right_hv.at);
-        amx_accumulate(b, &(amx_product){p, k->left_read, hv, k->right_hv}, at);
-        val within = ir_atc(b, p, k->read_within), values = ir_atc(b, c->f, k->right_values.at);
-        amx_accumulate(b, &(amx_product){within, k->left_read, values, k->right_values}, at);
+        read_slots(k, c->f, at);
+        read_within(k, c->f, at);
     }
-    if (k->W) {
-        ir_loop panels;
-        ir_loop_begin(b, &panels, ir_int(b, 0), c->count, ir_int(b, 1), NULL, 0);
-        val values = ir_atc(b, listed_panel(k, c->f, panels.index), k->panel_values.at);
-        val left = ir_at(b, ir_atc(b, c->f, k->left_read.at + k->read_window), ir_mulc(b, panels.index, k->block * 2));
-        amx_accumulate(b, &(amx_product){left, k->left_read, values, k->panel_values}, at);
-        ir_loop_end(b, &panels, NULL);
-    }
-    if (k->direct_out)
-        store_output_block(k, c->f, at);
-    else
+    if (k->W)
+        read_window(k, c->f, c->count, at);
+    if (!k->direct_out) {
         amx_store(b, at, out, k->out.ld * 4);
+        return;
+    }
+    store_output_tiles(k, c->f, at);
+    store_output_rows(k, c->f, at);
+}
+
+int amx_read_steps(const kernel *k) {
+    int own = k->M ? k->right_hv.inner + k->right_values.inner : 0;
+    return own + k->key_panels * k->panel_values.inner;
+}
+
+void amx_read_step(kernel *k, val f, const amx_block *at, int index, amx_half half) {
+    ir *b = &k->b;
+    val p = ir_atc(b, f, k->left_read.at);
+    const int slots = k->M ? k->right_hv.inner : 0, own = k->M ? slots + k->right_values.inner : 0;
+    if (index == 0 && half & AMX_LOADS)
+        amx_zero(b, at);
+    if (index < slots) {
+        amx_accumulate_step(b, &(amx_product){p, k->left_read, ir_atc(b, f, k->right_hv.at), k->right_hv}, at, index, half);
+        return;
+    }
+    if (index < own) {
+        p = ir_atc(b, p, k->read_within);
+        val values = frame_ptr(k, f, FRAME_ABSORBED_V);
+        amx_accumulate_step(b, &(amx_product){p, k->left_read, values, k->right_values}, at, index - slots, half);
+        return;
+    }
+    const int panel = (index - own) / k->panel_values.inner;
+    ir_if listed;
+    ir_if_begin(b, &listed, ir_cmp(b, "<", ir_int(b, panel), frame_i64(k, f, FRAME_LISTED)));
+    val values = ir_atc(b, listed_panel(k, f, ir_int(b, panel)), k->panel_values.at);
+    p = ir_atc(b, p, k->read_window + (int64_t)panel * k->block * 2);
+    const int s = (index - own) % k->panel_values.inner;
+    amx_accumulate_step(b, &(amx_product){p, k->left_read, values, k->panel_values}, at, s, half);
+    ir_if_end(b, &listed);
 }
 
 /* out_r *= row_fix_r: what earlier steps of an online softmax left */
@@ -147,6 +195,31 @@ val emit_amx_read_step(prefill *x, bool first) {
     amx_blocks(b, k->chunk_rows, k->panel_values.columns, &c, read_block);
     phase_end(k);
     return fn;
+}
+
+/* ---- halves of a chunk: prefill_beside.c does the others ---- */
+
+static void read_second(ir *b, void *context, const amx_block *at) {
+    const read_product *c = context;
+    amx_block lower = *at;
+    lower.row = ir_addc(b, at->row, (int64_t)AMX_TILE * c->k->G);
+    for (int i = 0; i < amx_read_steps(c->k); i++)
+        amx_read_step(c->k, c->f, &lower, i, AMX_WHOLE);
+    store_output_tiles(c->k, c->f, &lower);
+    store_output_rows(c->k, c->f, &lower);
+}
+
+void emit_amx_groups(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    x->score_group = phase_begin(k, "score_group", "pi", (const char *const[]){"scratch", "from"});
+    val f = ir_param(b, 0);
+    score_tiles(k, f, amx_chunk(k, f, &k->left_window, ir_param(b, 1)), AMX_TILE * k->G);
+    phase_end(k);
+    x->read_group = phase_begin(k, "read_group", "p", (const char *const[]){"scratch"});
+    read_product c = {.k = k, .f = ir_param(b, 0)};
+    amx_blocks(b, AMX_TILE * k->G, k->panel_values.columns, &c, read_second);
+    phase_end(k);
 }
 
 /* ---- h' = keep*h + (scaled*h + sum_j w_j x_j), and its copy in bf16 ---- */
@@ -204,7 +277,8 @@ static val emit_update_of(kernel *k, bool values) {
     update_product p = {.k = k, .f = f, .values = values};
     const amx_left *left = values ? &k->left_weights : &k->left_keys;
     const amx_right *right = values ? &k->right_values : &k->right_weights;
-    p.product = (amx_product){ir_atc(b, f, left->at), *left, ir_atc(b, f, right->at), *right};
+    val rows = values ? f : frame_ptr(k, f, FRAME_ABSORBED_K), columns = values ? frame_ptr(k, f, FRAME_ABSORBED_V) : f;
+    p.product = (amx_product){ir_atc(b, rows, left->at), *left, ir_atc(b, columns, right->at), *right};
     p.memory = values ? k->memory_v : k->memory_k;
     p.right = values ? k->right_hv : k->right_hk;
     p.rows = values ? k->M + k->M % 2 : k->K;

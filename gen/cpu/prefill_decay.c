@@ -92,11 +92,11 @@ static void masked_pair(kernel *k, val at, int j0, val own, val *x) {
     }
 }
 
-/* Rows of within as a left operand at `column` bytes of a row, without tokens to come. */
-static void pack_within(kernel *k, val f, val from, const amx_left *left, int column) {
+/* Rows of within of `count` tokens of the chunk from `first` on as a left operand at `column` bytes of a row, without tokens to come. */
+static void pack_within(kernel *k, val f, val from, val first, int count, const amx_left *left, int column) {
     ir *b = &k->b;
     ir_loop tokens, heads;
-    ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->chunk), ir_int(b, 1), NULL, 0);
+    ir_loop_begin(b, &tokens, first, ir_addc(b, first, count), ir_int(b, 1), NULL, 0);
     val own = ir_splat(b, LLVMBuildTrunc(b->builder, ir_add(b, from, tokens.index), b->i32, ""));
     ir_loop_begin(b, &heads, ir_int(b, 0), ir_int(b, k->G), ir_int(b, 1), NULL, 0);
     val row = ir_add(b, ir_mulc(b, tokens.index, k->G), heads.index), to = ir_atc(b, left_row(k, f, left, row), column);
@@ -116,10 +116,10 @@ static void score_earlier(kernel *k, val f, val from, bool with_slots) {
     amx_product product[2] = {{left, k->left_within, right, k->right_weights}};
     buffer to = with_slots ? k->scores : k->earlier;
     pack_rows(b, &k->right_weights, right, frame_at(k, f, k->pairs, NULL, 0), k->mp, k->block);
-    pack_within(k, f, from, &k->left_within, 0);
+    pack_within(k, f, from, ir_int(b, 0), k->chunk, &k->left_within, 0);
     if (with_slots)
         product[1] = amx_slot_scores(k, f, from);
-    amx_multiply(k, product, with_slots ? 2 : 1, frame_at(k, f, to, NULL, 0), to.ld);
+    amx_multiply(k, product, with_slots ? 2 : 1, k->chunk_rows, frame_at(k, f, to, NULL, 0), to.ld);
 }
 
 /* pairs[j] = s_j / P_j for the chunk's tokens */
@@ -197,7 +197,7 @@ void emit_amx_decay_scores(prefill *x) {
     ir_if_else(b, &product);
     if (whole) {
         amx_product slots = amx_slot_scores(k, f, from);
-        amx_multiply(k, &slots, 1, frame_at(k, f, k->scores, NULL, 0), k->scores.ld);
+        amx_multiply(k, &slots, 1, k->chunk_rows, frame_at(k, f, k->scores, NULL, 0), k->scores.ld);
         tile_zero(b, frame_at(k, f, k->pairs, NULL, 0), (int64_t)k->block * k->mp);
         tile_zero(b, frame_at(k, f, k->earlier, NULL, 0), (int64_t)k->chunk_rows * k->mp);
     } else {
@@ -259,11 +259,33 @@ static void read_group(kernel *k, val f, val from, val i, val row, int heads, in
             ir_store_v(b, acc[t * heads + g], ir_atc(b, to, (int64_t)(t * k->G + g) * k->within.ld * 4));
 }
 
+/* Tokens `first` (i64, in the chunk) .. first + count of a chunk whose reads are prepared: all of them, or a group of 16. */
+typedef struct reading {
+    val from, first;
+    int count;
+} reading;
+
+static val first_row(kernel *k, const reading *r) {
+    return ir_mulc(&k->b, r->first, k->G);
+}
+
+/* What is done once a chunk: with its first tokens, or with its last. */
+static void once_begin(kernel *k, const reading *r, bool last, ir_if *once) {
+    if (r->count < k->chunk)
+        ir_if_begin(&k->b, once, ir_cmp(&k->b, "==", r->first, ir_int(&k->b, last ? k->chunk - r->count : 0)));
+}
+
+static void once_end(kernel *k, const reading *r, ir_if *once) {
+    if (r->count < k->chunk)
+        ir_if_end(&k->b, once);
+}
+
 /* Probabilities in place of the scores of slots, as the softmax computed them. */
-static void restore_probabilities(kernel *k, val f) {
+static void restore_probabilities(kernel *k, val f, const reading *r) {
     ir *b = &k->b;
     ir_loop rows;
-    ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, k->chunk_rows), ir_int(b, 1), NULL, 0);
+    val row = first_row(k, r);
+    ir_loop_begin(b, &rows, row, ir_addc(b, row, (int64_t)r->count * k->G), ir_int(b, 1), NULL, 0);
     val m = ir_splat(b, ir_load_f32(b, ir_at(b, frame_at(k, f, k->row_max, NULL, 0), ir_mulc(b, rows.index, 4))));
     for (int v = 0; v < k->mv; v++) {
         val at = frame_at(k, f, k->scores, rows.index, v * b->vl);
@@ -290,12 +312,19 @@ static void transpose_pairs(kernel *k, val f, val from) {
 }
 
 /* within = (p P) u, over what pairs_t holds */
-static void read_earlier(kernel *k, val f) {
+static void read_earlier(kernel *k, val f, const reading *r) {
     ir *b = &k->b;
-    val right = ir_atc(b, f, k->right_pairs_t.at);
+    ir_if once;
+    val right = ir_atc(b, f, k->right_pairs_t.at), row = first_row(k, r);
+    once_begin(k, r, false, &once);
     pack_rows(b, &k->right_pairs_t, right, frame_at(k, f, k->pairs_t, NULL, 0), k->block, k->M + k->M % 2);
-    amx_product product = {ir_atc(b, f, k->left_earlier.at), k->left_earlier, right, k->right_pairs_t};
-    amx_multiply(k, &product, 1, frame_at(k, f, k->within, NULL, 0), k->within.ld);
+    once_end(k, r, &once);
+    amx_product product = {left_row(k, f, &k->left_earlier, row), k->left_earlier, right, k->right_pairs_t};
+    amx_multiply(k, &product, 1, r->count * k->G, frame_at(k, f, k->within, row, 0), k->within.ld);
+}
+
+static void clear_within(kernel *k, val f, const reading *r) {
+    tile_zero(&k->b, frame_at(k, f, k->within, first_row(k, r), 0), (int64_t)r->count * k->G * k->within.ld);
 }
 
 /* As advance_pairs. */
@@ -312,48 +341,66 @@ static void advance_pairs_t(kernel *k, val f, val from, val to) {
     ir_loop_end(b, &slots, NULL);
 }
 
-/* decay_reads(scratch, from): the second part of left_read */
+/* The loop of factors in [0,1]: what the chunk's tokens themselves give. */
+static void read_tokens(kernel *k, val f, const reading *r) {
+    ir *b = &k->b;
+    ir_loop loop;
+    int heads = k->G < READ_HEADS ? k->G : READ_HEADS, tokens = heads <= 2 ? 8 : heads <= 4 ? 4 : 2;
+    ir_loop_begin(b, &loop, r->first, ir_addc(b, r->first, r->count), ir_int(b, tokens), NULL, 0);
+    val token = ir_add(b, r->from, loop.index), row = ir_mulc(b, loop.index, k->G);
+    for (int j = 0; j < k->chunk; j += b->vl)
+        for (int g = 0; g < k->G; g += heads)
+            read_group(k, f, ir_addc(b, r->from, j), token, ir_addc(b, row, g), k->G - g < heads ? k->G - g : heads, tokens,
+                       g + heads >= k->G);
+    ir_loop_end(b, &loop, NULL);
+}
+
+/* decay_reads(scratch, from, first): the second part of left_read, of 16 tokens of the chunk where k->beside, else of all; those before
+ * them come first. */
 void emit_amx_decay_reads(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
-    x->decay_reads = phase_begin(k, "decay_reads", "pi", (const char *const[]){"scratch", "from"});
+    x->decay_reads = phase_begin(k, "decay_reads", "pii", (const char *const[]){"scratch", "from", "first"});
     val f = ir_param(b, 0), from = ir_param(b, 1);
+    const reading r = {from, k->beside ? ir_param(b, 2) : ir_int(b, 0), k->beside ? AMX_TILE : k->chunk};
     int64_t held = (int64_t)(k->M + k->M % 2) * k->block;
     bool whole = k->chunk == k->block;
-    ir_if start, product, earlier;
+    ir_if start, product, earlier, once;
     if (!whole) {
+        once_begin(k, &r, false, &once);
         ir_if_begin(b, &start, ir_cmp(b, "==", from, ir_int(b, 0)));
         tile_zero(b, frame_at(k, f, k->pairs_t, NULL, 0), held);
         ir_if_end(b, &start);
+        once_end(k, &r, &once);
     }
     ir_if_begin(b, &product, mild(k, f, from));
+    once_begin(k, &r, false, &once);
     transpose_pairs(k, f, from);
-    read_earlier(k, f);
+    once_end(k, &r, &once);
+    read_earlier(k, f, &r);
+    once_begin(k, &r, true, &once);
     advance_pairs(k, f, from, ir_addc(b, from, k->chunk));
     advance_pairs_t(k, f, from, ir_addc(b, from, k->chunk));
+    once_end(k, &r, &once);
     ir_if_else(b, &product);
-    restore_probabilities(k, f);
+    restore_probabilities(k, f, &r);
     if (whole) {
+        once_begin(k, &r, false, &once);
         tile_zero(b, frame_at(k, f, k->pairs_t, NULL, 0), held);
-        tile_zero(b, frame_at(k, f, k->within, NULL, 0), (int64_t)k->chunk_rows * k->within.ld);
+        once_end(k, &r, &once);
+        clear_within(k, f, &r);
     } else {
         ir_if_begin(b, &earlier, ir_cmp(b, ">", from, ir_int(b, 0)));
-        read_earlier(k, f);
+        read_earlier(k, f, &r);
         ir_if_else(b, &earlier);
-        tile_zero(b, frame_at(k, f, k->within, NULL, 0), (int64_t)k->chunk_rows * k->within.ld);
+        clear_within(k, f, &r);
         ir_if_end(b, &earlier);
     }
-    ir_loop loop;
-    int heads = k->G < READ_HEADS ? k->G : READ_HEADS, tokens = heads <= 2 ? 8 : heads <= 4 ? 4 : 2;
-    ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->chunk), ir_int(b, tokens), NULL, 0);
-    val token = ir_add(b, from, loop.index), row = ir_mulc(b, loop.index, k->G);
-    for (int j = 0; j < k->chunk; j += b->vl)
-        for (int g = 0; g < k->G; g += heads)
-            read_group(k, f, ir_addc(b, from, j), token, ir_addc(b, row, g), k->G - g < heads ? k->G - g : heads, tokens,
-                       g + heads >= k->G);
-    ir_loop_end(b, &loop, NULL);
+    read_tokens(k, f, &r);
+    once_begin(k, &r, true, &once);
     advance_pairs_t(k, f, from, from);
+    once_end(k, &r, &once);
     ir_if_end(b, &product);
-    pack_within(k, f, from, &k->left_read, k->read_within);
+    pack_within(k, f, from, r.first, r.count, &k->left_read, k->read_within);
     phase_end(k);
 }

@@ -215,7 +215,19 @@ prefill_source source_window_keys(const kernel *k) {
     return s;
 }
 
-/* load_absorbed(scratch, first): keys [K][block] and values [block][vp] of the tokens that steps first .. absorb */
+val absorbed_begin(prefill *x, const char *name, val *phase) {
+    *phase = phase_begin(x->k, name, "pi", (const char *const[]){"scratch", "first"});
+    return ir_param(&x->k->b, 0);
+}
+
+void absorbed_rows(prefill *x, val stage, val f, val to) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    val end = ir_addc(b, frame_i64(k, f, FRAME_LENGTH), -k->L);
+    ir_call(b, stage, (val[]){f, to, ir_addc(b, ir_param(b, 1), -k->L), end}, 4);
+}
+
+/* load_absorbed_keys(scratch, first): keys [K][block] of the tokens that steps first .. absorb; load_absorbed: and values [block][vp] */
 void emit_load_absorbed(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
@@ -224,15 +236,19 @@ void emit_load_absorbed(prefill *x) {
         return;
     }
     prefill_source keys = source_absorbed_keys(k), values = source_values(k);
-    val stage_k = emit_stage(x, &keys, k->stage_ld);
+    x->stage_absorbed = emit_stage(x, &keys, k->stage_ld);
     x->stage_values = emit_stage(x, &values, k->vp);
-    x->load_absorbed = phase_begin(k, "load_absorbed", "pi", (const char *const[]){"scratch", "first"});
-    val f = ir_param(b, 0), from = ir_addc(b, ir_param(b, 1), -k->L);
-    val end = ir_addc(b, frame_i64(k, f, FRAME_LENGTH), -k->L);
-    val stage = frame_at(k, f, k->stage, NULL, 0);
-    ir_call(b, stage_k, (val[]){f, stage, from, end}, 4);
-    transpose_keys(k, stage, frame_at(k, f, k->absorb_k, NULL, 0));
-    ir_call(b, x->stage_values, (val[]){f, frame_at(k, f, k->absorb_v, NULL, 0), from, end}, 4);
+    val f = absorbed_begin(x, "load_absorbed_keys", &x->load_absorbed_keys);
+    val stage = frame_at(k, f, k->stage, NULL, 0), own = ir_atc(b, f, k->own_keys);
+    absorbed_rows(x, x->stage_absorbed, f, stage);
+    transpose_keys(k, stage, own);
+    frame_set(k, f, FRAME_ABSORBED_K, own);
+    phase_end(k);
+    f = absorbed_begin(x, "load_absorbed", &x->load_absorbed);
+    own = ir_atc(b, f, k->own_values);
+    ir_call(b, x->load_absorbed_keys, (val[]){f, ir_param(b, 1)}, 2);
+    absorbed_rows(x, x->stage_values, f, own);
+    frame_set(k, f, FRAME_ABSORBED_V, own);
     phase_end(k);
 }
 
@@ -274,10 +290,13 @@ void emit_load_panel(prefill *x) {
     val f = ir_param(b, 0), first = ir_mulc(b, ir_param(b, 1), k->block), end = frame_i64(k, f, FRAME_LENGTH);
     val at = panel_at(k, f, ir_param(b, 1)), stage = frame_at(k, f, k->stage, NULL, 0);
     ir_call(b, stage_k, (val[]){f, stage, first, end}, 4);
-    stage = rotate_staged(x, f, first);
-    transpose_keys(k, stage, at);
-    val v_at = ir_atc(b, at, (int64_t)k->K * k->block * 4);
-    ir_call(b, x->stage_values, (val[]){f, v_at, first, end}, 4);
+    transpose_keys(k, rotate_staged(x, f, first), at);
+    if (k->share_keys && k->own_window_q) {
+        if (k->p->slot_map != NHA_MAP_IDENTITY) /* rows that are in the first-level cache by now */
+            ir_call(b, x->stage_absorbed, (val[]){f, stage, first, end}, 4);
+        transpose_keys(k, stage, ir_atc(b, at, k->panel_absorbed_keys));
+    }
+    ir_call(b, x->stage_values, (val[]){f, ir_atc(b, at, k->panel_values_at), first, end}, 4);
     phase_end(k);
 }
 
@@ -330,43 +349,56 @@ static void chunk_decay(kernel *k, val f, val slot) {
     }
 }
 
-/* load_gates(scratch, first): gates of the tokens that steps first .. absorb; where there is none, e = 1 and s = 0. */
-void emit_load_gates(prefill *x) {
-    kernel *k = x->k;
+/* Gates of the token that step `first` + i absorbs; where there is none, e = 1 and s = 0. */
+static void load_gate(kernel *k, val f, val first, val i) {
     ir *b = &k->b;
-    int64_t row_bytes = (int64_t)k->M * row_element_bytes(k->p->gate_dtype);
-    emit_block_decay(x);
-    x->load_gates = phase_begin(k, "load_gates", "pi", (const char *const[]){"scratch", "first"});
-    val f = ir_param(b, 0), lowest = ir_sub(b, ir_int(b, 0), frame_i64(k, f, FRAME_AVAILABLE));
-    val end = ir_addc(b, frame_i64(k, f, FRAME_LENGTH), -k->L);
-    tile_zero(b, frame_at(k, f, k->gamma, NULL, 0), k->mp);
-    ir_loop loop;
+    const int64_t row_bytes = (int64_t)k->M * row_element_bytes(k->p->gate_dtype);
+    val lowest = ir_sub(b, ir_int(b, 0), frame_i64(k, f, FRAME_AVAILABLE));
+    val end = ir_addc(b, frame_i64(k, f, FRAME_LENGTH), -k->L), j = ir_add(b, ir_addc(b, first, -k->L), i);
+    ir_loop slots;
     ir_if exists;
-    ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
-    val j = ir_add(b, ir_addc(b, ir_param(b, 1), -k->L), loop.index);
-    ir_loop slots, tokens;
     ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->mp), ir_int(b, b->vl), NULL, 0);
-    ir_store_v(b, ir_vfloat(b, 1), element(b, frame_at(k, f, k->e, loop.index, 0), slots.index, 4));
-    ir_store_v(b, ir_zero(b), element(b, frame_at(k, f, k->s, loop.index, 0), slots.index, 4));
+    ir_store_v(b, ir_vfloat(b, 1), element(b, frame_at(k, f, k->e, i, 0), slots.index, 4));
+    ir_store_v(b, ir_zero(b), element(b, frame_at(k, f, k->s, i, 0), slots.index, 4));
     ir_loop_end(b, &slots, NULL);
     ir_if_begin(b, &exists, ir_and(b, ir_cmp(b, ">=", j, lowest), ir_cmp(b, "<", j, end)));
-    gate_row row = {.k = k, .f = f, .row = loop.index};
+    gate_row row = {.k = k, .f = f, .row = i};
     row.gate = frame_token(k, f, FRAME_GATE, FRAME_RING_GATE, offsetof(nha_cpu_args, gate), row_bytes, j);
     if (k->p->gate_s_given)
         row.given_s = frame_token(k, f, FRAME_S, FRAME_RING_S, offsetof(nha_cpu_args, s), row_bytes, j);
     tile_pieces(b, k->M, &row, gate_piece);
     ir_if_end(b, &exists);
-    ir_loop_end(b, &loop, NULL);
+}
+
+/* decay and the like, from e and gamma of the block */
+static void finish_gates(prefill *x, val f) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    ir_loop slots, tokens;
     ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->mp), ir_int(b, b->vl), NULL, 0);
     val product = ir_vfloat(b, 1);
     ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), &product, 1);
-    val row_e = element(b, frame_at(k, f, k->e, tokens.index, 0), slots.index, 4);
-    product = ir_fmul(b, product, ir_load_v(b, row_e));
+    product = ir_fmul(b, product, ir_load_v(b, element(b, frame_at(k, f, k->e, tokens.index, 0), slots.index, 4)));
     ir_store_v(b, product, element(b, frame_at(k, f, k->decay, tokens.index, 0), slots.index, 4));
     ir_loop_end(b, &tokens, &product);
     if (k->amx)
         chunk_decay(k, f, slots.index);
     ir_loop_end(b, &slots, NULL);
     ir_call(b, x->block_decay, &f, 1);
+}
+
+/* load_gates(scratch, first): gates of the tokens that steps first .. absorb */
+void emit_load_gates(prefill *x) {
+    kernel *k = x->k;
+    ir *b = &k->b;
+    emit_block_decay(x);
+    x->load_gates = phase_begin(k, "load_gates", "pi", (const char *const[]){"scratch", "first"});
+    val f = ir_param(b, 0);
+    tile_zero(b, frame_at(k, f, k->gamma, NULL, 0), k->mp);
+    ir_loop tokens;
+    ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
+    load_gate(k, f, ir_param(b, 1), tokens.index);
+    ir_loop_end(b, &tokens, NULL);
+    finish_gates(x, f);
     phase_end(k);
 }

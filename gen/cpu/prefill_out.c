@@ -3,12 +3,13 @@
 #include "gen/cpu/ir_math.h"
 #include "gen/cpu/prefill.h"
 
-/* ---- list_outputs(scratch, first token of the chunk): row_fix = 1 / l, out_rows = addresses in o, lse = m ln2 + ln l ---- */
+/* ---- list_outputs(scratch, first token of the chunk, of these tokens in the chunk), of 16 tokens where k->beside: row_fix = 1 / l, out_rows = addresses in o, lse = m ln2 + ln l ---- */
 
-static void lse_and_inverse(kernel *k, val f) {
+static void lse_and_inverse(kernel *k, val f, val first, int count) {
     ir *b = &k->b;
     ir_loop rows;
-    ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, (int64_t)k->chunk_rows * 4), ir_int(b, b->vl * 4), NULL, 0);
+    val from = ir_mulc(b, first, (int64_t)k->G * 4);
+    ir_loop_begin(b, &rows, from, ir_addc(b, from, (int64_t)count * k->G * 4), ir_int(b, b->vl * 4), NULL, 0);
     val max_at = ir_at(b, frame_at(k, f, k->row_max, NULL, 0), rows.index);
     val l = ir_load_v(b, ir_at(b, frame_at(k, f, k->row_sum, NULL, 0), rows.index));
     val lse = ir_fma(b, ir_load_v(b, max_at), ir_vfloat(b, 0.69314718055994530942), ir_log(b, l));
@@ -21,13 +22,14 @@ static void emit_list_outputs(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
     const size_t o = offsetof(nha_cpu_args, o), lse = offsetof(nha_cpu_args, lse);
-    x->list_outputs = phase_begin(k, "list_outputs", "pi", (const char *const[]){"scratch", "first"});
-    val f = ir_param(b, 0), first = ir_param(b, 1), nowhere = frame_at(k, f, k->stage, NULL, 0);
-    lse_and_inverse(k, f);
+    x->list_outputs = phase_begin(k, "list_outputs", "pii", (const char *const[]){"scratch", "chunk", "first"});
+    val f = ir_param(b, 0), chunk = ir_param(b, 1), first = ir_param(b, 2), nowhere = frame_at(k, f, k->stage, NULL, 0);
+    const int count = k->beside ? AMX_TILE : k->chunk;
+    lse_and_inverse(k, f, first, count);
     val wanted = LLVMBuildNot(b->builder, ir_is_null(b, frame_arg_ptr(k, f, lse + offsetof(nha_cpu_tensor, data))), "");
     ir_loop tokens, heads;
-    ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->chunk), ir_int(b, 1), NULL, 0);
-    val token = ir_add(b, first, tokens.index), exists = ir_cmp(b, "<", token, frame_i64(k, f, FRAME_LENGTH));
+    ir_loop_begin(b, &tokens, first, ir_addc(b, first, count), ir_int(b, 1), NULL, 0);
+    val token = ir_add(b, chunk, tokens.index), exists = ir_cmp(b, "<", token, frame_i64(k, f, FRAME_LENGTH));
     ir_loop_begin(b, &heads, ir_int(b, 0), ir_int(b, k->G), ir_int(b, 1), NULL, 0);
     val row = ir_add(b, ir_mulc(b, tokens.index, k->G), heads.index);
     val to = ir_select(b, exists, strided(k, f, FRAME_O, o, token, heads.index), nowhere);
@@ -77,10 +79,13 @@ static void store_values(kernel *k, val x, val to, val tile) {
     ir_if_end(b, &whole);
 }
 
-void store_output_block(kernel *k, val f, const amx_block *at) {
+void store_output_tiles(kernel *k, val f, const amx_block *at) {
+    amx_store(&k->b, at, frame_at(k, f, k->tile_out, NULL, 0), AMX_BLOCK * 4);
+}
+
+void store_output_rows(kernel *k, val f, const amx_block *at) {
     ir *b = &k->b;
     int element = row_element_bytes(k->p->dtype);
-    amx_store(b, at, frame_at(k, f, k->tile_out, NULL, 0), AMX_BLOCK * 4);
     val column = ir_mulc(b, at->column, (int64_t)AMX_TILE * element);
     ir_loop rows;
     ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, (int64_t)at->mr * AMX_TILE), ir_int(b, 1), NULL, 0);

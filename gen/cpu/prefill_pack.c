@@ -273,20 +273,26 @@ static void pack_keys(kernel *k, val stage, const amx_right *right, val at, cons
     ir_loop_end(b, &tokens, NULL);
 }
 
-/* pack_absorbed(scratch, first): keys and values of the tokens that steps first .. absorb */
+/* pack_absorbed_keys(scratch, first): keys of the tokens that steps first .. absorb; pack_absorbed: and values */
 void emit_pack_absorbed(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
     prefill_source keys = source_absorbed_keys(k);
     keys.pad = k->right_keys.inner * AMX_INNER - k->K;
-    val stage_k = emit_stage(x, &keys, k->stage_ld);
+    x->stage_absorbed = emit_stage(x, &keys, k->stage_ld);
     emit_values(x);
-    x->load_absorbed = phase_begin(k, "pack_absorbed", "pi", (const char *const[]){"scratch", "first"});
-    val f = ir_param(b, 0), from = ir_addc(b, ir_param(b, 1), -k->L);
-    val end = ir_addc(b, frame_i64(k, f, FRAME_LENGTH), -k->L), stage = frame_at(k, f, k->stage, NULL, 0);
-    ir_call(b, stage_k, (val[]){f, stage, from, end}, 4);
-    pack_keys(k, stage, &k->right_keys, ir_atc(b, f, k->right_keys.at), &k->left_keys, ir_atc(b, f, k->left_keys.at));
-    values_operand(x, f, &k->right_values, ir_atc(b, f, k->right_values.at), stage, from, end);
+    val f = absorbed_begin(x, "pack_absorbed_keys", &x->load_absorbed_keys);
+    val stage = frame_at(k, f, k->stage, NULL, 0), own = ir_atc(b, f, k->own_keys);
+    absorbed_rows(x, x->stage_absorbed, f, stage);
+    pack_keys(k, stage, &k->right_keys, ir_atc(b, own, k->right_keys.at), &k->left_keys, ir_atc(b, own, k->left_keys.at));
+    frame_set(k, f, FRAME_ABSORBED_K, own);
+    phase_end(k);
+    f = absorbed_begin(x, "pack_absorbed", &x->load_absorbed);
+    val end = ir_addc(b, frame_i64(k, f, FRAME_LENGTH), -k->L), first = ir_addc(b, ir_param(b, 1), -k->L);
+    own = ir_atc(b, f, k->own_values);
+    ir_call(b, x->load_absorbed_keys, (val[]){f, ir_param(b, 1)}, 2);
+    values_operand(x, f, &k->right_values, own, frame_at(k, f, k->stage, NULL, 0), first, end);
+    frame_set(k, f, FRAME_ABSORBED_V, own);
     phase_end(k);
 }
 
@@ -310,8 +316,16 @@ void emit_pack_panel(prefill *x) {
         row_zero(b, keys.pad, behind);
         ir_loop_end(b, &loop, NULL);
     }
-    pack_keys(k, rotated, &k->panel_keys, ir_atc(b, at, k->panel_keys.at), NULL, NULL);
-    values_operand(x, f, &k->panel_values, ir_atc(b, at, k->panel_values.at), stage, first, end);
+    val absorbed = ir_atc(b, at, k->panel_absorbed_keys), left_at = ir_atc(b, absorbed, k->left_keys.at);
+    const amx_left *left = k->share_keys && !k->own_window_q ? &k->left_keys : NULL;
+    pack_keys(k, rotated, &k->panel_keys, ir_atc(b, at, k->panel_keys.at), left, left_at);
+    if (k->share_keys && k->own_window_q) {
+        if (k->p->slot_map != NHA_MAP_IDENTITY) /* rows that are in the first-level cache by now */
+            ir_call(b, x->stage_absorbed, (val[]){f, stage, first, end}, 4);
+        pack_keys(k, stage, &k->right_keys, ir_atc(b, absorbed, k->right_keys.at), &k->left_keys, left_at);
+    }
+    const amx_right *values = k->share_values ? &k->right_values : &k->panel_values;
+    values_operand(x, f, values, ir_atc(b, at, k->panel_values.at), stage, first, end);
     phase_end(k);
 }
 

@@ -18,7 +18,7 @@ void emit_score_slots(prefill *x) {
     val f = ir_param(b, 0);
     product p = {.a = frame_at(k, f, k->qs, NULL, 0), .lda = k->K, .inner = k->K, .unroll = k->tile.knob[GEN_UNROLL]};
     product_columns(b, &p, k->mv, frame_at(k, f, k->memory_k, NULL, 0), k->mp, frame_at(k, f, k->scores, NULL, 0), k->scores.ld);
-    product_columns(b, &p, k->bv, frame_at(k, f, k->absorb_k, NULL, 0), k->block, frame_at(k, f, k->within, NULL, 0), k->block);
+    product_columns(b, &p, k->bv, frame_ptr(k, f, FRAME_ABSORBED_K), k->block, frame_at(k, f, k->within, NULL, 0), k->block);
     tile_product(b, k->rows, p.columns, k->tile.knob[GEN_SCORE_ROWS], k->tile.knob[GEN_SCORE_VECTORS], &p, product_accumulate,
                  product_store);
     phase_end(k);
@@ -129,7 +129,7 @@ void emit_decay_reads(prefill *x) {
         emit_amx_decay_reads(x);
         return;
     }
-    x->decay_reads = phase_begin(k, "decay_reads", "pi", (const char *const[]){"scratch", "from"});
+    x->decay_reads = phase_begin(k, "decay_reads", "pii", (const char *const[]){"scratch", "from", "first"});
     val f = ir_param(b, 0);
     tile_zero(b, frame_at(k, f, k->pairs_t, NULL, 0), (int64_t)k->M * k->block);
     ir_loop loop;
@@ -217,7 +217,7 @@ void emit_update(prefill *x) {
     x->update_keys = phase_begin(k, "update_keys", "p", (const char *const[]){"scratch"});
     val f = ir_param(b, 0);
     decay_product keys = {.k = k, .f = f};
-    keys.p.a = frame_at(k, f, k->absorb_k, NULL, 0);
+    keys.p.a = frame_ptr(k, f, FRAME_ABSORBED_K);
     keys.p.lda = keys.p.inner = k->block;
     keys.p.unroll = k->tile.knob[GEN_UNROLL];
     val to = frame_at(k, f, k->memory_k, NULL, 0);
@@ -232,7 +232,7 @@ void emit_update(prefill *x) {
     values.p.lda = values.p.inner = k->block;
     values.p.unroll = k->tile.knob[GEN_UNROLL];
     to = frame_at(k, f, k->memory_v, NULL, 0);
-    product_columns(b, &values.p, k->vv, frame_at(k, f, k->absorb_v, NULL, 0), k->vp, to, k->vp);
+    product_columns(b, &values.p, k->vv, frame_ptr(k, f, FRAME_ABSORBED_V), k->vp, to, k->vp);
     tile_product(b, k->M, k->vv, mr, nv, &values, product_accumulate, finish_values);
     phase_end(k);
 }

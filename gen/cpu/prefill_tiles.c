@@ -53,15 +53,25 @@ void emit_list_tiles(prefill *x) {
     phase_end(k);
 }
 
-void window_tiles_begin(kernel *k, val f, val group, bool seen, window_tiles *t, val *carried, int count) {
+val window_tiles_seen(kernel *k, val f, val group) {
+    return ir_load_i64(&k->b, list_of(k, f, group), SEEN);
+}
+
+void window_tile_at(kernel *k, val f, val group, val index, window_tiles *t) {
     ir *b = &k->b;
     t->list = list_of(k, f, group);
-    val limit = ir_load_i64(b, t->list, SEEN);
-    ir_loop_begin(b, &t->loop, seen ? ir_int(b, 0) : limit, seen ? limit : ir_load_i64(b, t->list, ALL), ir_int(b, 1), carried, count);
-    val entry = ir_at(b, ir_atc(b, t->list, FIRST_ENTRY), ir_mulc(b, t->loop.index, ENTRY_BYTES));
+    val entry = ir_at(b, ir_atc(b, t->list, FIRST_ENTRY), ir_mulc(b, index, ENTRY_BYTES));
     t->column = ir_load_i64(b, entry, COLUMN);
     t->token = ir_load_i64(b, entry, TOKEN);
     t->keys = ir_load_ptr(b, entry, KEYS);
+}
+
+void window_tiles_begin(kernel *k, val f, val group, bool seen, window_tiles *t, val *carried, int count) {
+    ir *b = &k->b;
+    val limit = window_tiles_seen(k, f, group);
+    val end = seen ? limit : ir_load_i64(b, list_of(k, f, group), ALL);
+    ir_loop_begin(b, &t->loop, seen ? ir_int(b, 0) : limit, end, ir_int(b, 1), carried, count);
+    window_tile_at(k, f, group, t->loop.index, t);
 }
 
 void window_tiles_end(kernel *k, window_tiles *t, val *carried) {
