@@ -96,7 +96,8 @@ static void run_chunk(prefill *x, val f, val first, val newest, val total, val f
 }
 
 /* Keys and values of the tokens that the block absorbs: where L is whole blocks and the ring reaches back to them, in the panel that
- * made them operands of the window; else, and at the ends of a sequence, they are loaded. */
+ * made them operands of the window; else, and at the ends of a sequence, they are loaded. In a last block that is not whole the panel holds
+ * tokens that no step absorbs: their weights are zero, but zero times infinity is not. */
 static void find_absorbed(prefill *x, val f, val first, val newest, val total) {
     kernel *k = x->k;
     ir *b = &k->b;
