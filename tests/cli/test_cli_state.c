@@ -1,5 +1,6 @@
-/* test_cli_state.c: state_dtype: bf16 as its user meets it: a library is built, shown, verified and run. What a cache holds
- * is bf16 and close to fp32; what a prefill computes before it leaves a cache is the same as without it, bit for bit. */
+/* test_cli_state.c: state_dtype: bf16 as its user meets it: a library is built, shown, verified and run. What a cache
+ * holds is bf16 and close to fp32; what a prefill computes before it leaves a cache is the same as without it, bit for
+ * bit. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -70,8 +71,8 @@ static double apart(const st_file *a, const st_file *b, const char *name) {
     return sqrt(error / norm);
 }
 
-/* By prefill the memory is rounded once, where it is put into the row; by decode, at every step. `run` always keeps a cache, and hk
- * and hv are those of its row. */
+/* By prefill the memory is rounded once, where it is put into the row; by decode, at every step. `run` always keeps a
+ * cache, and hk and hv are those of its row. */
 static void compare(const char *half, const char *whole, const char *op, double tolerance) {
     static const char *const memory[] = {"cache.hk", "cache.hv", "hk", "hv"};
     st_file a = run(half, op), b = run(whole, op);

@@ -1,5 +1,5 @@
-/* test_runtime_state.c: rows of a pool with state_dtype bf16: import rounds to nearest even, once, and what was exported comes
- * back with the same bits, from one row to the next; tokens that wait are folded in fp32 before that. */
+/* test_runtime_state.c: rows of a pool with state_dtype bf16: import rounds to nearest even, once, and what was
+ * exported comes back with the same bits, from one row to the next; tokens that wait are folded in fp32 before that. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,8 +45,8 @@ static float float_of(uint32_t bits) {
     return x;
 }
 
-/* The bf16 nearest to x, of two that are as near the even one; found by comparing. What is half a step past the largest is infinite; a
- * NaN is cut off and quiet. */
+/* The bf16 nearest to x, of two that are as near the even one; found by comparing. What is half a step past the largest
+ * is infinite; a NaN is cut off and quiet. */
 static float nearest(float x) {
     if (isnan(x))
         return float_of((bits_of(x) & 0xffff0000) | 0x400000);
@@ -104,9 +104,10 @@ static void open_image(const pool *p, opened *x) {
 
 /* A memory of anything: random finite bits, ties, infinities, NaNs, the edges of the range; and any tokens. */
 static void fill(const pool *p, opened *x, uint32_t seed) {
-    static const uint32_t corners[] = {0,          0x80000000, 0x3f808000, 0x3f818000, 0x3f808001, 0x3f817fff, 0xbf808000, 0x00008000,
-                                       0x00000001, 0x007fffff, 0x7f7f7fff, 0x7f7f8000, 0x7f7fffff, 0x7f7f0000, 0xff7fffff, 0x7f800000,
-                                       0xff800000, 0x7fc00000, 0xffc00000, 0x7fffffff, 0xffffe000, 0x7f800001, 0x3fffffff};
+    static const uint32_t corners[] = {0,          0x80000000, 0x3f808000, 0x3f818000, 0x3f808001, 0x3f817fff,
+                                       0xbf808000, 0x00008000, 0x00000001, 0x007fffff, 0x7f7f7fff, 0x7f7f8000,
+                                       0x7f7fffff, 0x7f7f0000, 0xff7fffff, 0x7f800000, 0xff800000, 0x7fc00000,
+                                       0xffc00000, 0x7fffffff, 0xffffe000, 0x7f800001, 0x3fffffff};
     const int64_t count = (int64_t)(sizeof corners / sizeof *corners);
     for (int64_t i = 0; i < p->keys + p->values; i++) {
         uint32_t bits = next(&seed);
@@ -208,7 +209,8 @@ static void test_pending(void **state) {
     enum { WAITING = 3 };
     assert_true(pool_make(7, &p));
     const nha_problem *n = &p.problem;
-    const int64_t Mp = NHA_CPU_PADDED(n->slots), token = NHA_CPU_PENDING_FLOATS(n->head_dim_qk, n->head_dim_v, n->slots, n->gate_s_given);
+    const int64_t Mp = NHA_CPU_PADDED(n->slots),
+                  token = NHA_CPU_PENDING_FLOATS(n->head_dim_qk, n->head_dim_v, n->slots, n->gate_s_given);
     float *pending = (float *)(void *)(row_of(&p, 0) + p.layout.pending_offset);
     uint32_t seed = 5;
     int beyond = 0;
@@ -240,6 +242,7 @@ static void test_pending(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_moves), cmocka_unit_test(test_bits), cmocka_unit_test(test_pending)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_moves), cmocka_unit_test(test_bits),
+                                       cmocka_unit_test(test_pending)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

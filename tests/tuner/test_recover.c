@@ -1,5 +1,5 @@
-/* test_recover.c: a kernel that faults breaks its context and nothing more: the place is sound again in a new one, of the next
- * generation; a place that works, and one that needs no recovery, stay as they are. */
+/* test_recover.c: a kernel that faults breaks its context and nothing more: the place is sound again in a new one, of
+ * the next generation; a place that works, and one that needs no recovery, stay as they are. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
