@@ -17,20 +17,13 @@ static const char *first_target(const nha_library *library) {
     return NULL;
 }
 
-/* The first GPU, of those that run a kernel of the library. */
-static tune_device *find_gpu(const nha_library *library) {
-    for (int ordinal = 0;; ordinal++) {
-        tune_device *device;
-        err e = {0};
-        if (!tune_device_open_cuda(ordinal, &device, &e)) {
-            err_clear(&e);
-            return NULL;
-        }
-        for (int32_t i = 0; i < library->kernel_count; i++)
-            if (library->kernels[i].kind == NHA_CUDA && tune_place_runs(&device->place, library->kernels[i].isa))
-                return device;
-        tune_device_close(device);
-    }
+/* Whether a GPU runs a kernel of the library. */
+static bool runs_library(const void *context, const tune_place *place) {
+    const nha_library *library = context;
+    for (int32_t i = 0; i < library->kernel_count; i++)
+        if (library->kernels[i].kind == NHA_CUDA && tune_place_runs(place, library->kernels[i].isa))
+            return true;
+    return false;
 }
 
 static bool open_device(const nha_library *library, const char *name, bool compiles, tune_device **device, err *e) {
@@ -40,7 +33,7 @@ static bool open_device(const nha_library *library, const char *name, bool compi
     if (compiles && target)
         tune_nvrtc(NULL); /* forks: not after a driver has started threads and taken hold of a GPU */
     if (!name && target) {
-        *device = find_gpu(library);
+        *device = tune_device_find_gpu(runs_library, library);
         return *device || tune_device_open("emu", target, device, e);
     }
     if (!tune_device_open(name, target, device, e))

@@ -57,14 +57,14 @@ static bool make_key(LLVMModuleRef module, const gen_isa *isa, char key[BASE_SHA
     return true;
 }
 
-/* An object that may stand in a library: a stack that is not executable, and nothing undefined unless `table`. */
-static bool check_object(const void *bytes, size_t size, bool table, err *e) {
+/* An object that may stand in a library: a stack that is not executable, and nothing undefined. */
+static bool check_object(const void *bytes, size_t size, err *e) {
     jit_elf elf;
     if (!jit_elf_open(bytes, size, &elf, e)) return false;
     if (!jit_elf_plain_stack(&elf))
         return err_set(e, ERR_COMPILE, "compile",
                        "the object has no .note.GNU-stack section: its stack would be executable");
-    const char *undefined = table ? NULL : jit_elf_undefined(&elf);
+    const char *undefined = jit_elf_undefined(&elf);
     if (undefined)
         return err_set(e, ERR_COMPILE, "compile", "the kernel calls %s, which no library provides", undefined);
     return true;
@@ -81,7 +81,7 @@ static bool from_cache(jit_object *object) {
         memcpy(&header, entry, sizeof header);
         size -= sizeof header;
         memmove(entry, (char *)entry + sizeof header, size); /* keeps malloc's alignment for the object */
-        ok = memcmp(header.magic, cached_magic, sizeof cached_magic) == 0 && check_object(entry, size, false, NULL);
+        ok = memcmp(header.magic, cached_magic, sizeof cached_magic) == 0 && check_object(entry, size, NULL);
     }
     if (!ok) {
         free(entry);
@@ -106,10 +106,10 @@ static void to_cache(const jit_object *object) {
     free(entry);
 }
 
-static bool emit_object(LLVMModuleRef module, const gen_isa *isa, bool table, jit_object *object, err *e) {
+static bool emit_object(LLVMModuleRef module, const gen_isa *isa, jit_object *object, err *e) {
     jit_emitted out;
     if (!jit_emit(module, isa, LLVMObjectFile, &out, e)) return false;
-    if (!check_object(out.bytes, out.size, table, e)) {
+    if (!check_object(out.bytes, out.size, e)) {
         free(out.bytes);
         return false;
     }
@@ -130,14 +130,9 @@ bool jit_compile(LLVMModuleRef module, const gen_isa *isa, jit_object *object, e
         return err_set(e, ERR_MISSING, "compile",
                        "NHAC_NO_JIT=1 forbids compiling, and the cache has no object %s in %s", object->key,
                        jit_cache_dir());
-    if (!emit_object(module, isa, false, object, e)) return false;
+    if (!emit_object(module, isa, object, e)) return false;
     to_cache(object);
     return true;
-}
-
-bool jit_compile_table(LLVMModuleRef module, const gen_isa *isa, jit_object *object, err *e) {
-    *object = (jit_object){0};
-    return jit_verify(module, e) && emit_object(module, isa, true, object, e);
 }
 
 void jit_object_destroy(jit_object *object) {

@@ -25,9 +25,6 @@ typedef struct jit_object {
  * forbids compiling. On failure *object needs no destroy. */
 bool jit_compile(LLVMModuleRef module, const gen_isa *isa, jit_object *object, err *e);
 void jit_object_destroy(jit_object *object);
-/* The same for a module of constants that refers to symbols of other objects (a dispatch table). Not cached; key is
- * empty. */
-bool jit_compile_table(LLVMModuleRef module, const gen_isa *isa, jit_object *object, err *e);
 /* Assembly text of the same module, malloc'd, freed with free; NULL on error. */
 char *jit_assembly(LLVMModuleRef module, const gen_isa *isa, err *e);
 

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "gen/cpu/split.h"
+
 /* Knobs by their spelling, so that this file need not know which there are: 0 where a tile has none of that name. */
 typedef struct wanted {
     const char *name;
@@ -46,6 +48,17 @@ static double product(double m, double n, double k, double lanes, double rows, d
     return fmas / fma_rate(rows, vectors) + row_steps * column_steps * (rows * vectors + 8);
 }
 
+/* Multiply-adds of a row of a block on tiles, of which 512 are done a cycle and half of that is reached: scores and
+ * reads of the slots and of `columns` of the window, padded to blocks of 32, each as often as parts of its operands meet. */
+static double tile_products(const nha_problem *p, double columns) {
+    const gen_cpu_parts parts = gen_cpu_parts_of(p);
+    double slots = steps(p->slots, 32) * 32, window = steps(columns, 32) * 32, k = p->head_dim_qk, v = p->head_dim_v;
+    return slots * k * gen_cpu_part_products(parts.mapped, parts.score) +
+           slots * v * gen_cpu_part_products(parts.read, parts.read) +
+           window * k * gen_cpu_part_products(parts.rotated, parts.rotated) +
+           window * v * gen_cpu_part_products(parts.read, parts.values);
+}
+
 static double prefill(const gen_problem *problem, const gen_isa *isa, const tune_tile *tile) {
     const nha_problem *p = &problem->nha;
     bool amx = gen_cpu_on_amx(problem, isa);
@@ -54,12 +67,9 @@ static double prefill(const gen_problem *problem, const gen_isa *isa, const tune
     double panels = p->window ? steps((double)p->window - 1, block) + 1 : 0;
     double seen = panels * block + m; /* columns of scores, masked ones too */
     double cycles = 0;
-    if (amx) { /* 32x32 blocks of accumulators; 1024 multiply-adds in 16 cycles, half of that reached */
-        double asked = knob(tile, "CHUNK_ROWS"), chunk = asked > 0 && asked < rows ? asked : rows;
-        double padded = steps(rows, chunk) * steps(chunk, 32) * 32;
-        cycles += 2 * padded * steps(seen, 32) * 32 * (k + v) / 2 / 256;
-        cycles += steps(rows, chunk) * 400;
-        if (chunk * seen * 4 > (1 << 15)) /* scores of a chunk leave the first-level cache */
+    if (amx) {
+        cycles += steps(rows, 32) * 32 * tile_products(p, panels * block) / 256 + 400;
+        if (rows * seen * 4 > (1 << 15)) /* the scores leave the first-level cache */
             cycles += rows * seen * 4 / 40;
     } else {
         double u = most(1, knob(tile, "UNROLL"));

@@ -47,8 +47,7 @@ bool tune_device_known(const char *name, err *e) {
     return err_set(e, ERR_USAGE, "device", "there is no device %s; did you mean %s?", name, base_nearest(name, names, 3));
 }
 
-/* The first GPU whose own code the target is; NULL where there is none. */
-static tune_device *first_gpu(const char *target) {
+tune_device *tune_device_find_gpu(bool (*wanted)(const void *context, const tune_place *place), const void *context) {
     for (int ordinal = 0;; ordinal++) {
         tune_device *device;
         err e = {0};
@@ -56,10 +55,15 @@ static tune_device *first_gpu(const char *target) {
             err_clear(&e);
             return NULL;
         }
-        if (tune_place_runs(&device->place, target))
+        if (wanted(context, &device->place))
             return device;
         tune_device_close(device);
     }
+}
+
+/* Whose own code the target is. */
+static bool runs_target(const void *target, const tune_place *place) {
+    return tune_place_runs(place, target);
 }
 
 bool tune_device_open(const char *name, const char *target, tune_device **device, err *e) {
@@ -68,7 +72,7 @@ bool tune_device_open(const char *name, const char *target, tune_device **device
     if (!name) {
         if (!cuda)
             return tune_device_open_cpu(device, e);
-        *device = first_gpu(target);
+        *device = tune_device_find_gpu(runs_target, target);
         return *device || tune_device_open_emu(cuda, device, e);
     }
     if (!tune_device_known(name, e))

@@ -69,6 +69,9 @@ bool tune_device_known(const char *name, err *e);
 /* Whether kernels for a target of a spec can be made here; else a one-line reason in *why, valid until the next call. */
 bool tune_target_available(const char *target, const char **why);
 
+/* The first GPU whose place is `wanted`; NULL where there is none. */
+tune_device *tune_device_find_gpu(bool (*wanted)(const void *context, const tune_place *place), const void *context);
+
 /* device_cpu.c, device_cuda.c, device_emu.c: errors as above. */
 bool tune_device_open_cpu(tune_device **device, err *e);
 bool tune_device_open_cuda(int ordinal, tune_device **device, err *e);

@@ -61,7 +61,7 @@ static bool verify_once(const tune_device *d, const tune_candidate *candidate, c
     if (tune_verify_kernel(&d->place, &candidate->library, 0, reference, NULL, NULL, e))
         return true;
     err broken = {0};
-    if (d->place.recover && !d->place.recover((tune_place *)(uintptr_t)&d->place, &broken)) {
+    if (!tune_place_recover(&d->place, &broken)) {
         err_clear(e);
         err_set(e, ERR_SYSTEM, broken.stage, "%s", broken.text); /* nothing more can run */
     }
@@ -108,7 +108,8 @@ static bool works(const tune_place *place) {
 }
 
 /* The primary context is destroyed when nobody holds it, and comes back whole. */
-static bool recover(tune_place *place, err *e) {
+static bool recover(void *owner, err *e) {
+    tune_place *place = &((tune_device *)owner)->place;
     const nha_cuda_driver *driver = place->device.driver;
     int device = 0;
     if (works(place))
@@ -131,7 +132,8 @@ bool device_cuda_begin(tune_device *d, const nha_cuda_driver *driver, int ordina
         return refused(driver, "cannot count the GPUs", result, e);
     if (ordinal >= count)
         return err_set(e, ERR_MISSING, "device", "there is no GPU %d: the driver has %d", ordinal, count);
-    d->place = (tune_place){.device = {.kind = NHA_CUDA, .ordinal = ordinal, .driver = driver}, .recover = recover};
+    d->place = (tune_place){
+        .device = {.kind = NHA_CUDA, .ordinal = ordinal, .driver = driver}, .recover = recover, .owner = d};
     if ((result = driver->cuDeviceGet(&device, ordinal)) ||
         (result = driver->cuDeviceGetAttribute(&major, NHA_CU_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device)) ||
         (result = driver->cuDeviceGetAttribute(&minor, NHA_CU_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device)) ||

@@ -120,6 +120,10 @@ bool tune_place_wait(const tune_place *place, err *e) {
     return !result || failed(place, "the device", result, e);
 }
 
+bool tune_place_recover(const tune_place *place, err *e) {
+    return !place->recover || place->recover(place->owner, e);
+}
+
 bool tune_place_write(const tune_place *place, void *to, const void *host, size_t bytes, err *e) {
     if (place->device.kind == NHA_CPU) {
         memcpy(to, host, bytes);

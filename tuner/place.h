@@ -14,8 +14,10 @@ typedef struct tune_place {
     bool watched;       /* an emulator sees every access past a buffer: no guard zones are needed */
     /* What a failed launch was about, for people; NULL: the driver's own text is all there is. Returns the length. */
     size_t (*explain)(char *out, size_t size);
-    /* After a fault that broke the context: makes a new one and counts `generation` up. NULL: not needed. */
-    bool (*recover)(struct tune_place *place, err *e);
+    /* After a fault that broke the context: makes a new one and counts `generation` up. NULL: not needed. `owner` is
+     * whoever holds the place and may change it; to all others it is const, and tune_place_recover asks for it. */
+    bool (*recover)(void *owner, err *e);
+    void *owner;
     uint64_t generation; /* memory that was allocated in an earlier one is gone */
 } tune_place;
 
@@ -41,6 +43,9 @@ bool tune_place_write(const tune_place *place, void *to, const void *host, size_
 bool tune_place_read(const tune_place *place, void *host, const void *from, size_t bytes, err *e);
 /* Waits for all that was begun. */
 bool tune_place_wait(const tune_place *place, err *e);
+/* After a fault, while nothing else runs there: the place works again, in a context of the same or of a later generation; true
+ * at once where a place needs no such thing. Errors: ERR_DEVICE, nothing can run there any more. */
+bool tune_place_recover(const tune_place *place, err *e);
 /* Makes the place's context current in this thread, and back; for those who call nha_execute themselves. */
 bool tune_place_enter(const tune_place *place, err *e);
 void tune_place_leave(const tune_place *place);

@@ -6,13 +6,13 @@
 /* Whether *e was a fault after which the device works again; *e is then cleared, its text in `why`, and what lay in a
  * context that is gone is open again. */
 static bool recovered(tune_search *s, const tune_reopener *reopener, char *why, size_t size, err *e) {
-    tune_place *place = (tune_place *)(uintptr_t)&s->device->place;
+    const tune_place *place = &s->device->place;
     const uint64_t generation = place->generation;
     if (e->code != ERR_DEVICE || !place->recover)
         return false;
     snprintf(why, size, "while it was timed: %.230s", e->text);
     err_clear(e);
-    if (!place->recover(place, e))
+    if (!tune_place_recover(place, e))
         return false;
     return place->generation == generation || reopener->open(reopener->context, e);
 }

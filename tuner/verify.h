@@ -12,8 +12,9 @@
  * bf16. */
 double tune_tolerance(int dtype);
 /* The same where a memory went through rows of a pool. With state_dtype bf16 it is rounded there at every step, to one of its
- * neighbours at random, which is off by 2^-8 / sqrt(6) / 1.44 (the mean of 1 / mantissa) rms or so, 1.1e-3, at most 2^-7 / sqrt(6), 3.2e-3; errors of the n steps that a
- * slot remembers add up as their root: 3e-2 is a hundred steps at the most, or seven hundred at the mean. */
+ * neighbours at random, which is off by 2^-8 / sqrt(6) / 1.44 (the mean of 1 / mantissa) rms or so, 1.1e-3, at most 2^-7 / sqrt(6),
+ * 3.2e-3; errors of the n steps that a slot remembers add up as their root: 3e-2 is a hundred steps at the most, or seven hundred
+ * at the mean. */
 double tune_cached_tolerance(const nha_problem *problem);
 /* Whether `held`, an element of a row, is what rounding `exact` may leave there. */
 bool tune_state_holds(const nha_problem *problem, float exact, float held);

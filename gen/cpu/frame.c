@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "gen/cpu/prefill.h"
+#include "gen/cpu/split.h"
 #include "gen/cpu/tile.h"
 
 static int round_up(int n, int to) {
@@ -33,33 +34,11 @@ static amx_right take_right(int64_t *at, int rows, int columns, int parts, bool 
     return right;
 }
 
-/* Parts of the operands (docs/cpu-kernels.md has the table with its reasons). Operands of scores are exact, or good to 2^-16 (16-bit
- * types) or 2^-24 (f32) of themselves: a rounding of q or k shows in o in proportion to the score, which has no bound. With 16-bit types
- * probabilities and the slots' values have one part: each adds as much to the error of o, 1.7e-3, as the rounding of o itself; so do f16
- * values in the window, where the rounding of o in f16 adds next to nothing. What makes the memory is meant in fp32. With f32 they have
- * two, rounded to nearest, 1e-6 each. */
-typedef struct part_counts {
-    int exact;          /* q and k as they are */
-    int score;          /* rotated or silu q and k, slot keys, weights of tokens in scores and in slot keys */
-    int read;           /* probabilities, slot values */
-    int weight;         /* weights of tokens in reads and in slot values */
-    int values, absorbed;
-} part_counts;
-
-static part_counts parts_of(const nha_problem *p) {
-    int computed = p->value_map == NHA_MAP_SILU ? 2 : 1;
-    switch (p->dtype) {
-    case NHA_F32: return (part_counts){3, 3, 2, 2, 2, 2};
-    case NHA_F16: return (part_counts){2, 2, 1, 2, computed, 2};
-    default: return (part_counts){1, 2, 1, 2, computed, computed};
-    }
-}
-
 static void amx_layout(kernel *k, int64_t *at) {
     int C = k->block, Kt = round_up(k->K, AMX_INNER), Mt = round_up(k->M, AMX_INNER);
-    part_counts parts = parts_of(k->p);
+    gen_cpu_parts parts = gen_cpu_parts_of(k->p);
     bool n = k->p->dtype == NHA_F32;
-    int mapped = k->p->slot_map == NHA_MAP_SILU ? parts.score : parts.exact, rotated = k->rotate ? parts.score : parts.exact;
+    int mapped = parts.mapped, rotated = parts.rotated;
     k->left_slots = take_left(at, k->rows, Kt, k->M ? mapped : rotated, n);
     k->left_window = k->own_window_q ? take_left(at, k->rows, Kt, rotated, n) : k->left_slots;
     k->read_within = Mt * 2;

@@ -15,7 +15,14 @@ val memory_in_row(kernel *k, val f);
 /* A memory in fp32 or, in a cache row with state_dtype bf16, in bf16: where it begins, and what rounds it. Rounding to nearest at each
  * step would lose the increments of slow slots, which are less than half of the last place, for ever. So a value x is stored as x
  * plus noise below the last place, cut off: up or down with the probability that makes the mean right. The noise is a hash of position,
- * head and place in the memory: the same inputs give the same bits, whatever row they are in. What bf16 can hold stays as it is. */
+ * head and place in the memory: the same inputs give the same bits, whatever row they are in. What bf16 can hold stays as it is, infinities
+ * and the NaNs of bf16 too.
+ *
+ * The noise is added to the bits of x. What is finite and at most the largest bf16 (0x7f7f, 3.3895e38) stays finite;
+ * between that and FLT_MAX x may become the infinity of its sign, which is the rounding up there. A NaN stays one if
+ * its lower 16 bits are zero, as in those that the CPU makes itself (0x7fc00000, 0xffc00000) and those of bf16 inputs.
+ * Others may carry: 0x7fffe000, of an f16 input, into -0, 0x7f800001 into an infinity. So inputs and memories must be
+ * finite, as the definition has them; a NaN among them is not sure to be seen in what follows. */
 typedef struct memory_store {
     kernel *k;
     val base;

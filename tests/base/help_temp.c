@@ -32,6 +32,12 @@ void temp_remove(void) {
     dir[0] = 0;
 }
 
+int temp_remove_all(void **state) {
+    (void)state;
+    temp_remove();
+    return 0;
+}
+
 const char *temp_path(const char *name) {
     static char paths[8][512];
     static int turn;

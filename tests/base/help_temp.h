@@ -8,6 +8,8 @@
 /* Makes the folder on first use; removed by temp_remove. */
 const char *temp_dir(void);
 void temp_remove(void);
+/* The same as cmocka's teardown of a group. */
+int temp_remove_all(void **state);
 /* Path of a name inside it; one of eight static buffers in turn. */
 const char *temp_path(const char *name);
 /* Writes a file there with plain stdio; returns its path. */

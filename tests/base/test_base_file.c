@@ -281,12 +281,6 @@ static void test_sweep(void **state) {
     base_sweep_beside(temp_path("no/such/folder"));
 }
 
-static int remove_all(void **state) {
-    (void)state;
-    temp_remove();
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_read),
@@ -302,5 +296,5 @@ int main(void) {
         cmocka_unit_test(test_publish),
         cmocka_unit_test(test_sweep),
     };
-    return cmocka_run_group_tests(tests, NULL, remove_all);
+    return cmocka_run_group_tests(tests, NULL, temp_remove_all);
 }

@@ -17,81 +17,25 @@
 #include "base/safetensors.h"
 #include "gen/spec.h"
 #include "help_temp.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
-/* Allocations until the failing one; negative: none fails. */
-static long countdown = -1;
-
-#ifndef SANITIZED
-static long live; /* blocks not yet freed */
-
-/* glibc's own allocator under other names (its manual, "Replacing malloc"): the functions below stand before the C
- * library's, for its own calls too, so they must be visible from outside this program. */
-#pragma GCC visibility push(default)
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t),
-    *__libc_memalign(size_t, size_t);
-extern void __libc_free(void *);
-
-static int fails(void) {
-    if (countdown < 0 || countdown-- > 0) return 0;
-    errno = ENOMEM;
-    return 1;
-}
-
-static void *counted(void *p) {
-    live += p != NULL;
-    return p;
-}
-
-void *malloc(size_t size) {
-    return fails() ? NULL : counted(__libc_malloc(size));
-}
-
-void *calloc(size_t count, size_t size) {
-    return fails() ? NULL : counted(__libc_calloc(count, size));
-}
-
-void *realloc(void *old, size_t size) {
-    if (fails()) return NULL;
-    void *p = __libc_realloc(old, size);
-    if (!old) live += p != NULL;
-    return p;
-}
-
-void *aligned_alloc(size_t alignment, size_t size) {
-    return fails() ? NULL : counted(__libc_memalign(alignment, size));
-}
-
-void free(void *p) {
-    live -= p != NULL;
-    __libc_free(p);
-}
-#pragma GCC visibility pop
-#endif
+#include "tests/shared/help_malloc.h"
 
 /* Runs `work` with every allocation failing in turn until one run needs fewer allocations than were granted. */
 static void fail_each(bool (*work)(err *e)) {
-#ifdef SANITIZED
-    err e = {0};
-    assert_true(work(&e)); /* the sanitizer owns malloc: only its own checks apply */
-#else
+    if (!help_malloc_works) { /* only the sanitizer's own checks apply */
+        err e = {0};
+        assert_true(work(&e));
+        return;
+    }
     for (long n = 0;; n++) {
         assert_true(n < 100000);
         err e = {0};
         int files = temp_entries();
-        long before = live;
-        countdown = n;
+        long before = help_malloc_live;
+        help_malloc_left = n;
         bool ok = work(&e);
-        bool reached = countdown < 0;
-        countdown = -1;
-        long after = live;
+        bool reached = help_malloc_left < 0;
+        help_malloc_left = -1;
+        long after = help_malloc_live;
         if (!reached) {
             assert_true(ok);
             assert_true(n > 0);
@@ -102,7 +46,6 @@ static void fail_each(bool (*work)(err *e)) {
         if (!ok) assert_int_equal(temp_entries(), files);
         err_clear(&e);
     }
-#endif
 }
 
 static const char spec_text[] =
@@ -163,10 +106,10 @@ static bool publish(err *e) {
     char *folder;
     if (!base_mkdir_beside(temp_path("lib"), &folder, "test", e)) return false;
     bool ok = base_sync_tree(folder, "test", e) && base_publish(folder, temp_path("lib"), "test", e);
-    long saved = countdown;
-    countdown = -1;
+    long saved = help_malloc_left;
+    help_malloc_left = -1;
     base_remove(folder, "test", NULL);
-    countdown = saved;
+    help_malloc_left = saved;
     free(folder);
     return ok;
 }
@@ -194,12 +137,6 @@ static void test_publish(void **state) {
     fail_each(publish);
 }
 
-static int remove_all(void **state) {
-    (void)state;
-    temp_remove();
-    return 0;
-}
-
 int main(void) {
     temp_dir();
     const struct CMUnitTest tests[] = {
@@ -208,5 +145,5 @@ int main(void) {
         cmocka_unit_test(test_tensors),
         cmocka_unit_test(test_publish),
     };
-    return cmocka_run_group_tests(tests, NULL, remove_all);
+    return cmocka_run_group_tests(tests, NULL, temp_remove_all);
 }

@@ -292,17 +292,11 @@ static void test_fuzz(void **state) {
     assert_true(sum < 3000u * 255 * 32);
 }
 
-static int remove_all(void **state) {
-    (void)state;
-    temp_remove();
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bad_tensors),  cmocka_unit_test(test_bad_files),    cmocka_unit_test(test_hostile_name),
         cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_write_errors), cmocka_unit_test(test_callers_error),
         cmocka_unit_test(test_golden_files), cmocka_unit_test(test_fuzz),
     };
-    return cmocka_run_group_tests(tests, NULL, remove_all);
+    return cmocka_run_group_tests(tests, NULL, temp_remove_all);
 }

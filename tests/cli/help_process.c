@@ -114,6 +114,26 @@ int help_leave(void **state) {
     return base_remove(help_folder, "test", NULL) ? 0 : -1;
 }
 
+static char saved_cache[4096];
+
+int help_enter_apart(void **state) {
+    if (help_enter(state))
+        return -1;
+    const char *cache = getenv("NHAC_CACHE_DIR");
+    snprintf(saved_cache, sizeof saved_cache, "%s", cache ? cache : "");
+    setenv("NHAC_CACHE_DIR", in_folder("cache"), 1);
+    write_text(in_folder("s.yaml"), small_spec);
+    return 0;
+}
+
+int help_leave_apart(void **state) {
+    if (saved_cache[0])
+        setenv("NHAC_CACHE_DIR", saved_cache, 1);
+    else
+        unsetenv("NHAC_CACHE_DIR");
+    return help_leave(state);
+}
+
 const char *in_folder(const char *name) {
     static struct { char name[64], path[160]; } known[64];
     int i = 0;

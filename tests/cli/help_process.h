@@ -27,6 +27,10 @@ pid_t nhac_start(const char *const *arguments);
 extern char help_folder[64];
 int help_enter(void **state);
 int help_leave(void **state);
+/* The same with a cache (NHAC_CACHE_DIR) of its own, FOLDER/cache, so that nothing is there already, and small_spec in
+ * FOLDER/s.yaml. */
+int help_enter_apart(void **state);
+int help_leave_apart(void **state);
 /* FOLDER/NAME, in memory that stays: one buffer a name, up to 63 names. */
 const char *in_folder(const char *name);
 void write_text(const char *path, const char *text);

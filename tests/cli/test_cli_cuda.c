@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/safetensors.h"
 #include "help_process.h"
+#include "tests/shared/help_compiler.h"
 #include "tuner/device.h"
 
 static outcome o;
@@ -52,11 +53,8 @@ static void expect_output(void) {
 static bool prepare(const char *target) {
     st_tensor tensors[8];
     err e = {0};
-    if (!tune_nvrtc(&e)) {
-        print_message("SKIPPED, NOTHING WAS CHECKED: %s\n", e.text);
-        skip();
+    if (!help_has_nvrtc())
         return false;
-    }
     assert_non_null(getenv("FAKE_DRIVER"));
     write_text(in_folder("s.yaml"), small_spec);
     nhac(&o, "build", in_folder("s.yaml"), "--target", target, "-o", in_folder("out"), NULL);
@@ -146,11 +144,8 @@ static void copy_with_race(const char *to) {
 static void test_tune_past_faults(void **state) {
     (void)state;
     err e = {0};
-    if (!tune_nvrtc(&e)) {
-        err_clear(&e);
-        skip();
+    if (!help_has_nvrtc())
         return;
-    }
     write_text(in_folder("s.yaml"), "name: racy\nhead_dim: 16\nheads: {query: 2, kv: 1}\nslots: 8\nwindow: 8\ndtype: bf16\n"
                                     "ops: [decode]\ntargets: [sm_90]\n");
     assert_int_equal(mkdir(in_folder("templates"), 0700), 0);

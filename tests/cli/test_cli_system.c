@@ -15,26 +15,6 @@
 #include "help_process.h"
 
 static outcome o;
-static char saved_cache[4096];
-
-/* Every test has a cache of its own, so that nothing is there already. */
-static int enter(void **state) {
-    if (help_enter(state))
-        return -1;
-    const char *cache = getenv("NHAC_CACHE_DIR");
-    snprintf(saved_cache, sizeof saved_cache, "%s", cache ? cache : "");
-    setenv("NHAC_CACHE_DIR", in_folder("cache"), 1);
-    write_text(in_folder("s.yaml"), small_spec);
-    return 0;
-}
-
-static int leave(void **state) {
-    if (saved_cache[0])
-        setenv("NHAC_CACHE_DIR", saved_cache, 1);
-    else
-        unsetenv("NHAC_CACHE_DIR");
-    return help_leave(state);
-}
 
 /* Tuning may have told how it gets on before; the error is the last line. */
 static void expect_system_error(void) {
@@ -128,7 +108,7 @@ static void test_missing_compiler(void **state) {
     expect_done(&o); /* the .a serves */
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, help_enter_apart, help_leave_apart)
 
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(test_full_disk), TEST(test_unwritable), TEST(test_missing_compiler)};

@@ -20,25 +20,6 @@
 #include "tuner/journal.h"
 
 static outcome o;
-static char saved_cache[4096];
-
-static int enter(void **state) {
-    if (help_enter(state))
-        return -1;
-    const char *cache = getenv("NHAC_CACHE_DIR");
-    snprintf(saved_cache, sizeof saved_cache, "%s", cache ? cache : "");
-    setenv("NHAC_CACHE_DIR", in_folder("cache"), 1);
-    write_text(in_folder("s.yaml"), small_spec);
-    return 0;
-}
-
-static int leave(void **state) {
-    if (saved_cache[0])
-        setenv("NHAC_CACHE_DIR", saved_cache, 1);
-    else
-        unsetenv("NHAC_CACHE_DIR");
-    return help_leave(state);
-}
 
 /* The library's copy of the journal. */
 static void read_journal(tune_journal *j) {
@@ -180,7 +161,7 @@ static void test_damaged_journal(void **state) {
     assert_non_null(strstr(o.err, "warning"));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, help_enter_apart, help_leave_apart)
 
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(test_resume), TEST(test_kills), TEST(test_race),

@@ -2,12 +2,8 @@
 #ifndef TESTS_CUDA_HELP_CUDA_H
 #define TESTS_CUDA_HELP_CUDA_H
 
-#include <stdbool.h>
-
 enum { HELP_CUDA_SHARDS = 2 };
 
-/* NVRTC; where there is none, says so loudly and skips the running test: false. */
-bool help_cuda_has_compiler(void);
 /* main() of a test program: the random problems whose number modulo HELP_CUDA_SHARDS is `shard`. */
 int help_cuda_random(int shard);
 

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "emu/driver.h"
-#include "tests/cuda/help_cuda.h"
+#include "tests/shared/help_compiler.h"
 #include "tuner/device.h"
 
 enum { BYTES = 1 << 20, SECTOR = 32 };
@@ -35,7 +35,7 @@ static void test_work(void **state) {
     emu_counters before, after;
     tune_device *d;
     err e = {0};
-    if (!help_cuda_has_compiler())
+    if (!help_has_nvrtc())
         return;
     assert_true(emu_driver_device_of(9, 0, &device));
     device.multiprocessors = 1;

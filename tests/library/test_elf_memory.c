@@ -10,56 +10,9 @@
 #include <cmocka.h>
 #include <errno.h>
 
+#include "tests/shared/help_malloc.h"
 #include "tuner/library_data.h"
 #include "tuner/library_table.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
-/* Allocations until the failing one; negative: none fails. Blocks not yet freed. */
-static long countdown = -1, live;
-
-#ifndef SANITIZED
-/* glibc's own allocator under other names (its manual, "Replacing malloc"). */
-#pragma GCC visibility push(default)
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
-extern void __libc_free(void *);
-
-static int fails(void) {
-    if (countdown < 0 || countdown-- > 0) return 0;
-    errno = ENOMEM;
-    return 1;
-}
-
-void *malloc(size_t size) {
-    void *p = fails() ? NULL : __libc_malloc(size);
-    live += p != NULL;
-    return p;
-}
-
-void *calloc(size_t count, size_t size) {
-    void *p = fails() ? NULL : __libc_calloc(count, size);
-    live += p != NULL;
-    return p;
-}
-
-void *realloc(void *old, size_t size) {
-    void *p = fails() ? NULL : __libc_realloc(old, size);
-    live += p && !old;
-    return p;
-}
-
-void free(void *p) {
-    live -= p != NULL;
-    __libc_free(p);
-}
-#pragma GCC visibility pop
-#endif
 
 #ifdef __aarch64__
 #define HOST "aarch64-unknown-linux-gnu"
@@ -84,10 +37,10 @@ static bool make(base_buf *object, err *e) {
 
 static void every_allocation_fails_once(void **state) {
     (void)state;
-#ifdef SANITIZED
-    print_message("SKIPPED: the sanitizer has its own allocator\n");
-    skip();
-#endif
+    if (!help_malloc_works) {
+        print_message("SKIPPED: the sanitizer has its own allocator\n");
+        skip();
+    }
     base_buf good = {0};
     elf_image image;
     assert_true(make(&good, NULL));
@@ -95,31 +48,31 @@ static void every_allocation_fails_once(void **state) {
     for (bool done = false; !done; n++) {
         err e = {0};
         base_buf object = {0};
-        const long before = live;
-        countdown = n;
+        const long before = help_malloc_live;
+        help_malloc_left = n;
         done = make(&object, &e);
-        countdown = -1;
+        help_malloc_left = -1;
         assert_int_equal(e.code, done ? ERR_NONE : ERR_MEMORY);
         if (done) {
             assert_int_equal(object.size, good.size);
             assert_memory_equal(object.data, good.data, good.size);
         }
         base_buf_free(&object);
-        assert_int_equal(live, before);
+        assert_int_equal(help_malloc_live, before);
         err_clear(&e);
     }
     assert_true(n > 15);
     n = 0;
     for (bool done = false; !done; n++) {
         err e = {0};
-        const long before = live;
-        countdown = n;
+        const long before = help_malloc_live;
+        help_malloc_left = n;
         done = tune_data_load(good.data, good.size, "t", &image, &e) != NULL;
-        countdown = -1;
+        help_malloc_left = -1;
         assert_int_equal(e.code, done ? ERR_NONE : ERR_MEMORY);
         assert_true((image.base != NULL) == done);
         elf_unload(&image);
-        assert_int_equal(live, before);
+        assert_int_equal(help_malloc_live, before);
         err_clear(&e);
     }
     assert_true(n > 1);

@@ -9,17 +9,6 @@
 
 #include <cmocka.h>
 
-jit_nvrtc *help_nvrtc(void) {
-    jit_nvrtc *nvrtc;
-    err e = {0};
-    if (jit_nvrtc_open(&nvrtc, &e))
-        return nvrtc;
-    print_message("SKIPPED, NOTHING WAS CHECKED: %s\n", e.text);
-    err_clear(&e);
-    skip();
-    return NULL;
-}
-
 void help_fresh_cache(void) {
     static char folder[4096];
     const char *base = getenv("NHAC_CACHE_DIR");

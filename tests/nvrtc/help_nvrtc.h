@@ -1,11 +1,9 @@
-/* help_nvrtc.h: NVRTC for tests, or a loud skip; a cache folder of the test's own. */
+/* help_nvrtc.h: compilations that must succeed, and a cache folder of the test's own. */
 #ifndef HELP_NVRTC_H
 #define HELP_NVRTC_H
 
-#include "jit/nvrtc.h"
+#include "tests/shared/help_compiler.h"
 
-/* Opens NVRTC. Where there is none, says so and skips the running test (cmocka's skip). */
-jit_nvrtc *help_nvrtc(void);
 /* A fresh cache folder below $NHAC_CACHE_DIR, so that nothing is taken from earlier runs. Call first in main. */
 void help_fresh_cache(void);
 /* Compiles; prints the error and fails the test where it fails. */

@@ -76,6 +76,13 @@ nha_status cuda_create(const cuda_library *l, const nha_plan_options *o, nha_pla
     return status;
 }
 
+void cuda_refused(const cuda_library *l, const nha_plan_options *o, nha_status status, const char *word) {
+    nha_plan *plan;
+    nha_error error;
+    assert_int_equal(cuda_create(l, o, &plan, &error), status);
+    if (!strstr(error.text, word)) fail_msg("no \"%s\" in: %s", word, error.text);
+}
+
 void cuda_check_clean(void) {
     assert_int_equal(recorded.modules, 0);
     assert_int_equal(recorded.retained[0], 0);

@@ -29,6 +29,8 @@ void cuda_library_make(cuda_library *l, int32_t op, const char *words);
 nha_plan_options cuda_options(int32_t op);
 /* nha_plan_create; status, text and plan are checked to agree. */
 nha_status cuda_create(const cuda_library *l, const nha_plan_options *o, nha_plan **plan, nha_error *error);
+/* cuda_create that must fail, with that status and a text that contains `word`. */
+void cuda_refused(const cuda_library *l, const nha_plan_options *o, nha_status status, const char *word);
 /* All contexts are released, all modules gone, nobody's context has changed, nothing was misused. */
 void cuda_check_clean(void);
 

@@ -12,25 +12,12 @@
 #include <cmocka.h>
 
 #include "runtime/internal.h"
+#include "tests/runtime/help_alloc.h"
 #include "tests/runtime/help_case.h"
 #include "tests/runtime/help_cuda.h"
 #include "tests/runtime/help_driver.h"
 #include "tests/runtime/help_math.h"
 #include "tests/runtime/help_reference.h"
-
-static atomic_int allocations_left = -1, allocations_live; /* -1: no limit */
-
-void *nhr_alloc(size_t bytes) {
-    if (allocations_left == 0) return NULL;
-    if (allocations_left > 0) allocations_left--;
-    allocations_live++;
-    return calloc(1, bytes);
-}
-
-void nhr_free(void *memory) {
-    if (memory) allocations_live--;
-    free(memory);
-}
 
 static nha_library library;
 static nha_kernel kernels[2 * REFERENCE_PROBLEMS];
@@ -54,7 +41,7 @@ static int setup(void **state) {
 static int teardown(void **state) {
     (void)state;
     int wrong = recorded.misused + recorded.not_loaded + recorded.illegal_in_capture + recorded.modules +
-                recorded.retained[0] + allocations_live;
+                recorded.retained[0] + help_allocations_live;
     recorder_reset(9, 0);
     return wrong;
 }
@@ -132,13 +119,13 @@ static void check_call(int32_t problem, int32_t op, uint32_t flags, enum layout 
     if (memory && !cached) b.args.hk0 = given + 4, b.args.hv0 = given + 12;
     if (!lse) memset(&b.args.lse, 0, sizeof b.args.lse);
     memset(workspace, 0x5a, 64);
-    allocations_left = 0;
-    int before = allocations_live;
+    help_allocations_left = 0;
+    int before = help_allocations_live;
     recorded.launch_count = 0;
     nha_status status = nha_execute(plan, &b.args, workspace, nha_plan_workspace(plan), &stream, &error);
     if (status) fail_msg("%s: %s", p->name, error.text);
-    assert_int_equal(allocations_live, before);
-    allocations_left = -1;
+    assert_int_equal(help_allocations_live, before);
+    help_allocations_left = -1;
 
     const nha_cuda_code *code = decode ? &cuda_decode_code : &cuda_prefill_code;
     int64_t ring = nhr_ring(p) > 40 ? 40 : nhr_max(nhr_ring(p), 1), reach = (decode ? 1 : TOKENS) + (cached ? ring : 0);
@@ -379,11 +366,11 @@ static void test_values(void **state) {
     {                                                                                                                  \
         struct fixture f;                                                                                              \
         fixture_make(&f, problem, NHA_PREFILL, flags, cache_tokens);                                                   \
-        allocations_left = 0;                                                                                          \
+        help_allocations_left = 0;                                                                                          \
         assert_int_equal(execute(&f, &error), NHA_OK); /* as it is, it is right */                                     \
         (void)(change);                                                                                                \
         refused(&f, #name, want, word);                                                                                \
-        allocations_left = -1;                                                                                         \
+        help_allocations_left = -1;                                                                                         \
         fixture_free(&f);                                                                                              \
         fixture_make(&f, problem, NHA_PREFILL, (flags) & ~NHA_PLAN_DEBUG, cache_tokens);                               \
         (void)(change); /* which only a debugging plan sees */                                                         \
@@ -435,17 +422,17 @@ static void test_allocations(void **state) {
     nha_plan *plan;
     int failures = 0;
     for (;; failures++) {
-        allocations_left = failures;
+        help_allocations_left = failures;
         nha_status status = nha_plan_create(&library, &o, &plan, &error);
         if (status == NHA_OK) break;
         assert_int_equal(status, NHA_OUT_OF_MEMORY);
         assert_int_equal(error.status, NHA_OUT_OF_MEMORY);
         assert_null(plan);
-        assert_int_equal(allocations_live, 0);
+        assert_int_equal(help_allocations_live, 0);
         assert_int_equal(recorded.retained[0], 0);
     }
     assert_int_equal(failures, 3); /* the plan, its CUDA part, where values are staged */
-    allocations_left = -1;
+    help_allocations_left = -1;
     nha_plan_destroy(plan);
 }
 

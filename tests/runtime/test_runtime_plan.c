@@ -11,24 +11,11 @@
 #include <cmocka.h>
 
 #include "runtime/internal.h"
+#include "tests/runtime/help_alloc.h"
 #include "tests/runtime/help_case.h"
 #include "tests/runtime/help_reference.h"
 
 /* ---- Allocations ---- */
-
-static int allocations_left = -1, allocations_live; /* -1: no limit */
-
-void *nhr_alloc(size_t bytes) {
-    if (allocations_left == 0) return NULL;
-    if (allocations_left > 0) allocations_left--;
-    allocations_live++;
-    return calloc(1, bytes);
-}
-
-void nhr_free(void *memory) {
-    if (memory) allocations_live--;
-    free(memory);
-}
 
 static void test_allocations(void **state) {
     (void)state;
@@ -37,28 +24,28 @@ static void test_allocations(void **state) {
     nha_plan *plan;
     int failures = 0;
     for (;; failures++) {
-        allocations_left = failures;
+        help_allocations_left = failures;
         nha_status status = nha_plan_create(&reference_library, &options, &plan, &error);
         if (status == NHA_OK) break;
         assert_int_equal(status, NHA_OUT_OF_MEMORY);
         assert_int_equal(error.status, NHA_OUT_OF_MEMORY);
         assert_null(plan);
-        assert_int_equal(allocations_live, 0);
+        assert_int_equal(help_allocations_live, 0);
     }
     assert_int_equal(failures, 4); /* the plan and three workers */
-    allocations_left = 0;          /* an execution allocates nothing */
+    help_allocations_left = 0;          /* an execution allocates nothing */
     struct sequence *s = sequence_make(nha_library_problem(&reference_library, 0), 200, false, 1);
     struct span span = {s, 0, 200};
     struct batch b;
     batch_make(&b, &span, 1, LAYOUT_BATCH);
-    int live = allocations_live;
+    int live = help_allocations_live;
     assert_int_equal(batch_execute(plan, &b, &error), NHA_OK);
-    assert_int_equal(allocations_live, live);
-    allocations_left = -1;
+    assert_int_equal(help_allocations_live, live);
+    help_allocations_left = -1;
     batch_free(&b);
     sequence_free(s);
     nha_plan_destroy(plan);
-    assert_int_equal(allocations_live, 0);
+    assert_int_equal(help_allocations_live, 0);
 }
 
 /* ---- Choice ---- */

@@ -215,6 +215,10 @@ static void test_round_trip(void **state) {
           &s);
     round_trip(&s);
     gen_spec_destroy(&s);
+    parse(LEAST "state_dtype: bf16\n", &s);
+    assert_int_equal(s.problem.nha.state_dtype, NHA_BF16);
+    round_trip(&s);
+    gen_spec_destroy(&s);
 }
 
 static void read_all(const char *pattern, size_t at_least) {
@@ -264,7 +268,7 @@ static void test_problem_string(void **state) {
                                          "rope: {style: given}\n", "rope: {style: neox}\n",
                                          "rope: {style: gptj}\n",  "rope: {style: neox, theta: 20000}\n",
                                          "slot_map: silu\n",       "slot_map: relu\n",
-                                         "value_map: silu\n"};
+                                         "value_map: silu\n",      "state_dtype: bf16\n"};
     enum { COUNT = sizeof extras / sizeof *extras };
     char strings[COUNT + 2][256], same[256];
     string_of("", NHA_PREFILL, strings[COUNT], sizeof strings[0]);
@@ -296,10 +300,12 @@ static void test_copy_and_print(void **state) {
     assert_ptr_equal(copy.nha.name, copy.name);
     gen_spec_destroy(&s);
     FILE *out = open_memstream(&text, &size);
+    copy.nha.state_dtype = NHA_BF16;
     gen_problem_print(out, &copy);
     fclose(out);
     assert_non_null(strstr(text, "name: x\n"));
     assert_non_null(strstr(text, "kv heads: 2 (2 query heads each)\n"));
+    assert_non_null(strstr(text, "state dtype: bf16\n"));
     free(text);
     assert_string_equal(gen_dtype_name(NHA_BF16), "bf16");
     assert_string_equal(gen_dtype_name(99), "?");

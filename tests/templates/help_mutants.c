@@ -106,7 +106,7 @@ static const char *judge(const help_mutant *mutant, char said[OUTPUT_MAX]) {
 void help_mutants_run(nha_op op, const gen_problem *problem, const help_mutant *mutants, int count) {
     static char said[OUTPUT_MAX];
     int failed = 0;
-    jit_nvrtc_close(help_open_nvrtc()); /* skips where there is none */
+    jit_nvrtc_close(help_nvrtc()); /* skips where there is none */
     assert_non_null(mkdtemp(folder));
     err e = {0};
     assert_true(base_mkdirs(in_folder("templates"), "test", &e));

@@ -12,17 +12,6 @@
 
 #include "tuner/convert.h"
 
-jit_nvrtc *help_open_nvrtc(void) {
-    jit_nvrtc *nvrtc;
-    err e = {0};
-    if (jit_nvrtc_open(&nvrtc, &e))
-        return nvrtc;
-    print_message("SKIPPED, NOTHING WAS CHECKED: %s\n", e.text);
-    err_clear(&e);
-    skip();
-    return NULL;
-}
-
 static bool parse(help_kernel *kernel, err *e) {
     emu_error error = {0};
     kernel->module = emu_module_parse(kernel->image.ptx, kernel->image.ptx_size, &error);

@@ -5,7 +5,7 @@
 
 #include "emu/emu.h"
 #include "gen/cuda/cuda.h"
-#include "jit/nvrtc.h"
+#include "tests/shared/help_compiler.h"
 #include "tuner/verify_internal.h"
 
 typedef struct help_kernel {
@@ -15,9 +15,6 @@ typedef struct help_kernel {
     jit_cuda_image image;
     emu_module *module;
 } help_kernel;
-
-/* NVRTC; where there is none, says so loudly and skips the running test. */
-jit_nvrtc *help_open_nvrtc(void);
 
 /* tile NULL: the default one. Errors: ERR_INPUT or ERR_INTERNAL from rendering, ERR_COMPILE. */
 bool help_kernel_create(const jit_nvrtc *nvrtc, const gen_embedded *files, const gen_problem *problem, nha_op op,

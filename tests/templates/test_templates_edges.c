@@ -34,7 +34,7 @@ static void check(const char *what, bool ok, err *e) {
 /* One case on the default kernel. */
 static void run(const gen_problem *problem, nha_op op, const tune_case_spec *spec, const help_run_options *options,
                 tune_verify_report *report) {
-    jit_nvrtc *nvrtc = help_open_nvrtc();
+    jit_nvrtc *nvrtc = help_nvrtc();
     help_kernel kernel;
     verify_truth truth;
     err e = {0};
@@ -196,7 +196,7 @@ static void test_model_without_spills(void **state) {
     (void)state;
     int target_count, missing = 0;
     const gen_cuda_target *targets = gen_cuda_target_table(&target_count);
-    jit_nvrtc *nvrtc = help_open_nvrtc();
+    jit_nvrtc *nvrtc = help_nvrtc();
     gen_spec spec;
     err e = {0};
     check("specs/llama3-8b.yaml", gen_spec_read("specs/llama3-8b.yaml", &spec, &e), &e);

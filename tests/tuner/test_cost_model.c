@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "gen/cpu/split.h"
 #include "tuner/cost_model.h"
 #include "tuner/cost_prior.h"
 
@@ -165,9 +166,48 @@ static void test_prior(void **state) {
         }
 }
 
+/* On tiles the estimate counts the products of parts: with all else the same, f32 takes more than f16, which takes more
+ * than bf16; and bf16 with a rotation more than without. */
+static void test_prior_on_tiles(void **state) {
+    (void)state;
+    static const int dtypes[] = {NHA_BF16, NHA_F16, NHA_F32};
+    const tune_arch amx = {.isa = gen_isa_find("amx")};
+    gen_problem p = {.nha = {.head_dim_qk = 128,
+                             .head_dim_v = 128,
+                             .heads_q = 8,
+                             .heads_kv = 2,
+                             .slots = 64,
+                             .window = 64,
+                             .slot_lag = 64,
+                             .scale = 0.1,
+                             .gate_normalizer = 8,
+                             .rope = NHA_ROPE_NEOX},
+                     .name = "tiles"};
+    tune_tile tile = {0};
+    double cost[3], still;
+    for (int i = 0; i < 3; i++) {
+        p.nha.dtype = p.nha.gate_dtype = dtypes[i];
+        gen_problem_derive(&p);
+        assert_true(gen_cpu_on_amx(&p, amx.isa));
+        gen_tile_default(&p, NHA_PREFILL, amx.isa, &tile.cpu);
+        tile.cpu.knob[GEN_EXP_DEGREE] = 5;
+        cost[i] = exp(tune_cost_prior(&p, NHA_PREFILL, &amx, &tile));
+    }
+    print_message("bf16, f16, f32: %g, %g, %g cycles a token\n", cost[0], cost[1], cost[2]);
+    assert_true(cost[1] > 1.03 * cost[0] && cost[2] > 1.3 * cost[1] && cost[2] < 6 * cost[0]);
+    p.nha.dtype = NHA_BF16;
+    p.nha.rope = NHA_ROPE_NONE;
+    still = exp(tune_cost_prior(&p, NHA_PREFILL, &amx, &tile));
+    assert_true(still < 0.95 * cost[0]);
+
+    static const int products[][3] = {{1, 1, 1}, {1, 2, 2}, {2, 1, 2}, {2, 2, 3}, {2, 3, 5}, {3, 2, 5}, {3, 3, 6}};
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++)
+        assert_int_equal(gen_cpu_part_products(products[i][0], products[i][1]), products[i][2]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_learns), cmocka_unit_test(test_gain),
                                        cmocka_unit_test(test_assumed), cmocka_unit_test(test_full),
-                                       cmocka_unit_test(test_prior)};
+                                       cmocka_unit_test(test_prior), cmocka_unit_test(test_prior_on_tiles)};
     return cmocka_run_group_tests(tests, enter, leave);
 }
