@@ -36,7 +36,7 @@ const char *gen_knob_name(int knob);
 /* avx512.t16.sr12.sv2... : canonical, unique per op and isa. Returns the length as snprintf does. */
 int gen_tile_string(const gen_isa *isa, nha_op op, const gen_tile *tile, char *out, size_t size);
 
-/* Whether the products of prefill run on AMX tiles: on that ISA, for bf16. */
+/* Whether the products of prefill run on AMX tiles: on that ISA, for bf16 and f16, and for f32 with head dims of 64 and up. */
 bool gen_cpu_on_amx(const gen_problem *problem, const gen_isa *isa);
 /* The ISA that serves this operation of the problem best among those no better than `isa`: where AMX has nothing to give, the row
  * below it has the same code and asks for less. */
