@@ -87,7 +87,7 @@ void decode_emit_absorb(decode *x) {
     decode_load_absorbed(k, f, frame_at(k, f, k->d_k, NULL, 0), frame_at(k, f, k->d_v, NULL, 0));
     gate_context gate = {.k = k, .f = f};
     decode_absorbed_gates(k, f, &gate.gate, &gate.given_s);
-    tile_pieces(b, k->M, &gate, gate_piece);
+    tile_pieces_woven(b, k->M, &gate, gate_piece);
     ir_if_end(b, &exists);
     phase_end(k);
 }

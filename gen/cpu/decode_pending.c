@@ -48,7 +48,7 @@ void decode_emit_absorb_pending(decode *x) {
     decode_load_absorbed(k, f, pending_at(k, f, count, k->pending_k), pending_at(k, f, count, k->pending_v));
     gate_context gate = {.k = k, .token = pending_at(k, f, count, 0)};
     decode_absorbed_gates(k, f, &gate.gate, &gate.given_s);
-    tile_pieces(b, k->M, &gate, gate_piece);
+    tile_pieces_woven(b, k->M, &gate, gate_piece);
     frame_set(k, f, FRAME_PENDING_COUNT, ir_addc(b, count, 1));
     ir_if_end(b, &exists);
     phase_end(k);

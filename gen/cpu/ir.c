@@ -535,3 +535,42 @@ void ir_if_end(ir *b, ir_if *s) {
     }
     LLVMPositionBuilderAtEnd(b->builder, s->after);
 }
+
+/* ---- strands ---- */
+
+void ir_strand_begin(ir *b, ir_strands *strands) {
+    strands->block = LLVMGetInsertBlock(b->builder);
+    strands->before[strands->count++] = LLVMGetLastInstruction(strands->block);
+}
+
+/* The instruction after `before`; NULL past the last. */
+static val after(const ir_strands *strands, val before) {
+    return before ? LLVMGetNextInstruction(before) : LLVMGetFirstInstruction(strands->block);
+}
+
+void ir_strands_weave(ir *b, ir_strands *strands) {
+    int count = strands->count;
+    val next[IR_STRANDS_MAX], last[IR_STRANDS_MAX];
+    for (int i = 0; i < count; i++) {
+        next[i] = after(strands, strands->before[i]);
+        last[i] = i + 1 < count ? strands->before[i + 1] : LLVMGetLastInstruction(strands->block);
+        if (last[i] == strands->before[i]) /* nothing was emitted */
+            next[i] = NULL;
+    }
+    if (count == 0)
+        return;
+    LLVMPositionBuilderAtEnd(b->builder, strands->block);
+    for (bool any = true; any;) {
+        any = false;
+        for (int i = 0; i < count; i++) {
+            val instruction = next[i];
+            if (!instruction)
+                continue;
+            next[i] = instruction == last[i] ? NULL : LLVMGetNextInstruction(instruction);
+            LLVMInstructionRemoveFromParent(instruction);
+            LLVMInsertIntoBuilder(b->builder, instruction);
+            any = true;
+        }
+    }
+    strands->count = 0;
+}

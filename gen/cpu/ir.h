@@ -87,6 +87,19 @@ void ir_prefetch_row(ir *b, val p, int64_t bytes);
 /* No instruction, but the code generator moves no load or store across it: loads that it hoists take registers from accumulators. */
 void ir_barrier(ir *b);
 
+/* ---- strands: code that is the same for several vectors ----
+ * A long chain of dependent operations leaves a core idle unless it finds the next chain, and its scheduler holds no more than one or two of
+ * them. Strands are emitted one after the other and then woven, an instruction of each by turns, so that chains go side by side. They lie in
+ * one basic block, and none may write what another reads or writes. */
+enum { IR_STRANDS_MAX = 8 };
+typedef struct ir_strands {
+    LLVMBasicBlockRef block;
+    val before[IR_STRANDS_MAX]; /* last instruction ahead of each, or NULL at the start of the block */
+    int count;
+} ir_strands;
+void ir_strand_begin(ir *b, ir_strands *strands);
+void ir_strands_weave(ir *b, ir_strands *strands);
+
 /* ---- f32 arithmetic, scalar or vector ---- */
 val ir_fadd(ir *b, val x, val y);
 val ir_fsub(ir *b, val x, val y);

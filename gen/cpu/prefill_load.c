@@ -366,7 +366,7 @@ static void load_gate(kernel *k, val f, val first, val i) {
     row.gate = frame_token(k, f, FRAME_GATE, FRAME_RING_GATE, offsetof(nha_cpu_args, gate), row_bytes, j);
     if (k->p->gate_s_given)
         row.given_s = frame_token(k, f, FRAME_S, FRAME_RING_S, offsetof(nha_cpu_args, s), row_bytes, j);
-    tile_pieces(b, k->M, &row, gate_piece);
+    tile_pieces_woven(b, k->M, &row, gate_piece);
     ir_if_end(b, &exists);
 }
 

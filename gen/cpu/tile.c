@@ -105,6 +105,31 @@ void tile_pieces(ir *b, int n, void *context, tile_piece visit) {
             visit(b, context, ir_int(b, offset), width);
 }
 
+void tile_pieces_woven(ir *b, int n, void *context, tile_piece visit) {
+    const int side = b->isa->registers >= 32 ? 4 : 2, whole = n / b->vl;
+    ir_strands strands = {0};
+    int offset = 0;
+    if (whole / side > 1) {
+        ir_loop loop;
+        offset = whole / side * side * b->vl;
+        ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, offset), ir_int(b, side * b->vl), NULL, 0);
+        for (int i = 0; i < side; i++) {
+            ir_strand_begin(b, &strands);
+            visit(b, context, ir_addc(b, loop.index, i * b->vl), b->vl);
+        }
+        ir_strands_weave(b, &strands);
+        ir_loop_end(b, &loop, NULL);
+    }
+    for (int width = b->vl; width >= 1; width /= 2)
+        for (; n - offset >= width; offset += width) {
+            if (strands.count == side)
+                ir_strands_weave(b, &strands);
+            ir_strand_begin(b, &strands);
+            visit(b, context, ir_int(b, offset), width);
+        }
+    ir_strands_weave(b, &strands);
+}
+
 void tile_zero(ir *b, val to, int64_t floats) {
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, floats * 4), ir_int(b, b->vl * 4), NULL, 0);

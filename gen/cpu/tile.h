@@ -35,6 +35,9 @@ void tile_transpose(ir *b, val *r);
  * elements. */
 typedef void (*tile_piece)(ir *b, void *context, val offset, int width);
 void tile_pieces(ir *b, int n, void *context, tile_piece visit);
+/* The same for long chains of arithmetic: as many vectors side by side as the registers hold (ir_strands). A piece must be straight-line code,
+ * and may not write what another reads or writes. */
+void tile_pieces_woven(ir *b, int n, void *context, tile_piece visit);
 
 /* memory[0..floats) = 0, or = from[0..floats); floats is a multiple of 16. */
 void tile_zero(ir *b, val to, int64_t floats);
