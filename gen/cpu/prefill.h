@@ -109,8 +109,9 @@ void emit_pack_weights(prefill *x);
 void pack_pair(ir *b, const amx_right *right, val at, val pair, val column, val x, val y);
 /* 32 floats, two vectors, as so many elements of a row of a left operand at `to`. */
 void pack_vectors(ir *b, const amx_left *left, const val *x, val to);
-/* 16 floats, likewise. */
+/* 16 floats, likewise; and twice 16 to two rows. */
 void pack_half(ir *b, const amx_left *left, val x, val to);
+void pack_halves(ir *b, const amx_left *left, const val *x, val to_0, val to_1);
 /* A row of dim floats, zero behind it, as a row of a left operand at `to`. */
 void pack_row(ir *b, const amx_left *left, int dim, val from, val to);
 /* Right operand at `at` from `rows` (even) rows of floats of stride ld. */

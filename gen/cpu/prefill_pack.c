@@ -35,6 +35,15 @@ void pack_half(ir *b, const amx_left *left, val x, val to) {
     store_parts(b, left, part, to, 2);
 }
 
+void pack_halves(ir *b, const amx_left *left, const val *x, val to_0, val to_1) {
+    val part[AMX_PARTS_MAX];
+    static const int halves[2][8] = {{0, 1, 2, 3, 4, 5, 6, 7}, {8, 9, 10, 11, 12, 13, 14, 15}};
+    amx_row_parts(b, x[0], x[1], left->parts, left->nearest, part);
+    for (int i = 0; i < left->parts; i++)
+        for (int n = 0; n < 2; n++)
+            ir_store(b, ir_shuffle(b, part[i], NULL, halves[n], 8), ir_atc(b, n ? to_1 : to_0, (int64_t)i * left->part), 2);
+}
+
 void pack_row(ir *b, const amx_left *left, int dim, val from, val to) {
     for (int at = 0; at < dim; at += AMX_INNER) {
         val x[] = {ir_load_v(b, ir_atc(b, from, at * 4)), ir_load_v(b, ir_atc(b, from, at * 4 + 64))};

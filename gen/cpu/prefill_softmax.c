@@ -103,11 +103,21 @@ static val probability(const softmax_rows *s, int head, val column, val valid, v
     return valid ? ir_select(b, valid, p, ir_zero(b)) : p;
 }
 
-/* p at `bytes` (i64) of the head's row of a left operand. */
-static void store_left(const softmax_rows *s, const amx_left *left, int head, val bytes, val p) {
+/* Address of `bytes` (i64) of the head's row of a left operand. */
+static val left_at(const softmax_rows *s, const amx_left *left, int head, val bytes) {
     ir *b = &s->k->b;
     val at = ir_atc(b, s->f, left->at + (int64_t)head * left->lda);
-    pack_half(b, left, p, ir_at(b, ir_at(b, at, ir_mulc(b, s->row, left->lda)), bytes));
+    return ir_at(b, ir_at(b, at, ir_mulc(b, s->row, left->lda)), bytes);
+}
+
+/* p[head] at `bytes` of each head's row. */
+static void store_left(const softmax_rows *s, const amx_left *left, val bytes, const val *p) {
+    ir *b = &s->k->b;
+    int h = 0;
+    for (; h + 1 < s->heads; h += 2) /* one conversion takes two vectors, in as long as one */
+        pack_halves(b, left, &p[h], left_at(s, left, h, bytes), left_at(s, left, h + 1, bytes));
+    if (h < s->heads)
+        pack_half(b, left, p[h], left_at(s, left, h, bytes));
 }
 
 static val half(ir *b, val bytes) {
@@ -119,60 +129,76 @@ static val window_left(const softmax_rows *s, val column) {
     return half(&s->k->b, ir_addc(&s->k->b, column, 2 * s->k->read_window - (int64_t)s->k->mp * 4));
 }
 
-/* carried: heads sums, then heads maxima (unchanged). On AMX the probabilities of the window become bf16 at once. */
-static void visit_exp_panels(const softmax_rows *s, val *carried, val column, val valid) {
-    kernel *k = s->k;
-    ir *b = &k->b;
+/* p[head] of a column, side by side; carried: heads sums, to which they are added, then heads maxima. */
+static void exponentials(const softmax_rows *s, val *carried, val column, val valid, val *p) {
+    ir *b = &s->k->b;
+    ir_strands strands = {0};
     for (int h = 0; h < s->heads; h++) {
-        val p = probability(s, h, column, valid, carried[s->heads + h]);
-        carried[h] = ir_fadd(b, carried[h], p);
-        if (k->amx)
-            store_left(s, &k->left_read, h, window_left(s, column), p);
-        else
-            ir_store_v(b, p, score_at(s, h, column));
+        ir_strand_begin(b, &strands);
+        p[h] = probability(s, h, column, valid, carried[s->heads + h]);
+        carried[h] = ir_fadd(b, carried[h], p[h]);
     }
+    ir_strands_weave(b, &strands);
+}
+
+static void store_scores(const softmax_rows *s, val column, const val *p) {
+    for (int h = 0; h < s->heads; h++)
+        ir_store_v(&s->k->b, p[h], score_at(s, h, column));
+}
+
+/* On AMX the probabilities of the window become bf16 at once. */
+static void visit_exp_panels(const softmax_rows *s, val *carried, val column, val valid) {
+    val p[HEADS_MAX];
+    exponentials(s, carried, column, valid, p);
+    if (s->k->amx)
+        store_left(s, &s->k->left_read, window_left(s, column), p);
+    else
+        store_scores(s, column, p);
 }
 
 /* Probabilities of slots replace their scores; on AMX they become bf16 at once, and scores stay (restore_probabilities). */
 static void visit_exp_slots(const softmax_rows *s, val *carried, val column, val valid) {
     kernel *k = s->k;
     ir *b = &k->b;
-    val decay = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay, s->token, 0), column)), chunk = NULL;
-    if (k->amx && k->chunk < k->block)
-        chunk = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay_chunk, s->token, 0), column));
-    for (int h = 0; h < s->heads; h++) {
-        val p = probability(s, h, column, valid, carried[s->heads + h]);
-        carried[h] = ir_fadd(b, carried[h], p);
-        if (k->amx) {
-            store_left(s, &k->left_read, h, half(b, column), ir_fmul(b, p, decay));
-            if (chunk)
-                store_left(s, &k->left_earlier, h, half(b, column), ir_fmul(b, p, chunk));
-            continue;
+    val decay = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay, s->token, 0), column)), p[HEADS_MAX], read[HEADS_MAX];
+    exponentials(s, carried, column, valid, p);
+    for (int h = 0; h < s->heads; h++)
+        read[h] = ir_fmul(b, p[h], decay);
+    if (!k->amx) {
+        store_scores(s, column, p);
+        for (int h = 0; h < s->heads; h++) {
+            val to = ir_atc(b, frame_at(k, s->f, k->slots_p, s->row, 0), (int64_t)h * k->mp * 4);
+            ir_store_v(b, read[h], ir_at(b, to, column));
         }
-        ir_store_v(b, p, score_at(s, h, column));
-        val to = ir_atc(b, frame_at(k, s->f, k->slots_p, s->row, 0), (int64_t)h * k->mp * 4);
-        ir_store_v(b, ir_fmul(b, p, decay), ir_at(b, to, column));
+        return;
     }
+    store_left(s, &k->left_read, half(b, column), read);
+    if (k->chunk == k->block)
+        return;
+    val chunk = ir_load_v(b, ir_at(b, frame_at(k, s->f, k->decay_chunk, s->token, 0), column));
+    for (int h = 0; h < s->heads; h++)
+        read[h] = ir_fmul(b, p[h], chunk);
+    store_left(s, &k->left_earlier, half(b, column), read);
 }
 
 /* Zero for tiles of the panels that no token of the group sees. */
-static void clear_unseen(const softmax_rows *s) {
+static void clear_unseen(const softmax_rows *s, const val *zero) {
     kernel *k = s->k;
     window_tiles t;
     window_tiles_begin(k, s->f, s->group, false, &t, NULL, 0);
-    for (int h = 0; h < s->heads; h++)
-        store_left(s, &k->left_read, h, window_left(s, ir_addc(&k->b, t.column, (int64_t)k->mp * 4)), ir_zero(&k->b));
+    store_left(s, &k->left_read, window_left(s, ir_addc(&k->b, t.column, (int64_t)k->mp * 4)), zero);
     window_tiles_end(k, &t, NULL);
 }
 
 static void softmax_heads(softmax_rows *s, bool first) {
     kernel *k = s->k;
     ir *b = &k->b;
-    val top[HEADS_MAX], carried[2 * HEADS_MAX], row_max[HEADS_MAX];
+    val top[HEADS_MAX], carried[2 * HEADS_MAX], row_max[HEADS_MAX], zero[HEADS_MAX];
     if (s->beside)
         s->beside->step(s->beside, s->turn, s->slot);
     for (int h = 0; h < s->heads; h++) {
         top[h] = ir_vfloat(b, -INFINITY);
+        zero[h] = ir_zero(b);
         row_max[h] = ir_atc(b, ir_at(b, frame_at(k, s->f, k->row_max, NULL, 0), ir_mulc(b, s->row, 4)), h * 4);
     }
     if (first && k->M)
@@ -198,16 +224,15 @@ static void softmax_heads(softmax_rows *s, bool first) {
         visit_slots(s, carried, 2 * s->heads, visit_exp_slots);
     if (s->beside)
         s->beside->step(s->beside, s->turn, s->slot + 2);
-    if (first && k->amx && k->read_within > k->mp * 2) /* slots that only fill a step of the inner dimension */
-        for (int h = 0; h < s->heads; h++) {
-            store_left(s, &k->left_read, h, ir_int(b, k->mp * 2), ir_zero(b));
-            if (k->chunk < k->block)
-                store_left(s, &k->left_earlier, h, ir_int(b, k->mp * 2), ir_zero(b));
-        }
+    if (first && k->amx && k->read_within > k->mp * 2) { /* slots that only fill a step of the inner dimension */
+        store_left(s, &k->left_read, ir_int(b, k->mp * 2), zero);
+        if (k->chunk < k->block)
+            store_left(s, &k->left_earlier, ir_int(b, k->mp * 2), zero);
+    }
     if (k->W)
         visit_panels(s, carried, 2 * s->heads, visit_exp_panels);
     if (k->tiles_listed)
-        clear_unseen(s);
+        clear_unseen(s, zero);
     for (int h = 0; h < s->heads; h++) {
         val sum = ir_reduce(b, carried[h], ir_fadd), at = ir_atc(b, row_max[h], k->row_sum.at - k->row_max.at);
         if (!first)
