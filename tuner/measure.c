@@ -38,7 +38,8 @@ static bool sample(const tune_subject *subject, const tune_measure_options *opti
  * that is too short to resolve says little. */
 static bool grow(const tune_subject *subject, const tune_measure_options *options, int64_t *iterations, err *e) {
     int64_t limit = options->max_iterations > 0 ? options->max_iterations : (int64_t)1 << 40;
-    *iterations = 1;
+    int64_t multiple = subject->multiple > 1 ? subject->multiple : 1;
+    *iterations = multiple;
     for (int step = 0; step < 64; step++) {
         double seconds;
         if (!sample(subject, options, *iterations, &seconds, e))
@@ -50,7 +51,7 @@ static bool grow(const tune_subject *subject, const tune_measure_options *option
             factor = 16;
         if (factor < 1.25)
             factor = 1.25;
-        int64_t next = (int64_t)ceil((double)*iterations * factor);
+        int64_t next = ((int64_t)ceil((double)*iterations * factor) + multiple - 1) / multiple * multiple;
         *iterations = next < limit ? next : limit;
     }
     return true;

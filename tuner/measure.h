@@ -22,6 +22,9 @@ typedef struct tune_subject {
     /* Called before each sample, outside of the timed part; NULL: nothing. */
     bool (*ready)(void *context, int64_t iterations, err *e);
     void *context;
+    /* Iterations of a sample are a multiple of this (0: of 1). Where iterations use sets of data by turns, a sample that
+     * goes through all of them finds the caches alike whoever was timed before. */
+    int64_t multiple;
 } tune_subject;
 
 typedef struct tune_samples {

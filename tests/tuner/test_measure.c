@@ -61,7 +61,7 @@ static void test_iterations_grow(void **state) {
     (void)state;
     machine m = {0};
     subject s = {.machine = &m, .cost = 1e-7, .letter = 'a'};
-    tune_subject subjects[] = {{subject_run, subject_ready, &s}};
+    tune_subject subjects[] = {{.run = subject_run, .ready = subject_ready, .context = &s}};
     tune_measure_options o = options_of(&m, 7);
     tune_samples samples;
     err e = {0};
@@ -77,6 +77,16 @@ static void test_iterations_grow(void **state) {
     o.max_iterations = 10;
     assert_true(tune_measure(subjects, 1, &o, &samples, &e));
     assert_int_equal(samples.iterations, 10);
+
+    o.max_iterations = 0;
+    subjects[0].multiple = 77;
+    assert_true(tune_measure(subjects, 1, &o, &samples, &e));
+    assert_int_equal(samples.iterations % 77, 0);
+    assert_true(samples.iterations * 1e-7 >= 1e-3);
+    s.cost = 1; /* long enough at once: all 77 all the same */
+    assert_true(tune_measure(subjects, 1, &o, &samples, &e));
+    assert_int_equal(samples.iterations, 77);
+    assert_int_equal(s.iterations, 77);
 }
 
 static void test_turns(void **state) {
@@ -102,7 +112,7 @@ static void test_give_up(void **state) {
     (void)state;
     machine m = {0};
     subject fast = {.machine = &m, .cost = 1, .letter = 'a'}, slow = {.machine = &m, .cost = 3, .letter = 'b'};
-    tune_subject subjects[] = {{subject_run, NULL, &fast}, {subject_run, NULL, &slow}};
+    tune_subject subjects[] = {{.run = subject_run, .context = &fast}, {.run = subject_run, .context = &slow}};
     tune_measure_options o = options_of(&m, 6);
     o.give_up = 2;
     tune_samples samples[2];
@@ -119,7 +129,7 @@ static void test_deadline(void **state) {
     (void)state;
     machine m = {0};
     subject s = {.machine = &m, .cost = 1, .letter = 'a'};
-    tune_subject subjects[] = {{subject_run, NULL, &s}};
+    tune_subject subjects[] = {{.run = subject_run, .context = &s}};
     tune_measure_options o = options_of(&m, 50);
     tune_samples samples;
     err e = {0};
@@ -139,7 +149,7 @@ static void test_failure(void **state) {
     machine m = {0};
     for (int at = 1; at <= 4; at++) {
         subject s = {.machine = &m, .cost = 1, .letter = 'a', .fail_at = at};
-        tune_subject subjects[] = {{subject_run, NULL, &s}};
+        tune_subject subjects[] = {{.run = subject_run, .context = &s}};
         tune_measure_options o = options_of(&m, 3);
         tune_samples samples;
         err e = {0};
@@ -155,7 +165,7 @@ static void test_drift_is_paired(void **state) {
     /* Both get 10% slower with each sample: the medians tell little, the ratio stays what it is. */
     subject a = {.machine = &m, .cost = 1, .drift = 0.1, .letter = 'a'},
             b = {.machine = &m, .cost = 2, .drift = 0.2, .letter = 'b'};
-    tune_subject subjects[] = {{subject_run, NULL, &a}, {subject_run, NULL, &b}};
+    tune_subject subjects[] = {{.run = subject_run, .context = &a}, {.run = subject_run, .context = &b}};
     tune_measure_options o = options_of(&m, 9);
     tune_samples samples[2];
     err e = {0};
