@@ -50,6 +50,7 @@ static bool print_json(const tune_bench_row *r, const gen_problem *problem, cons
     json_put_text(&w, "isa", r->isa);
     json_put_text(&w, "limit_gflops_of", r->units);
     json_put_integer(&w, "context", r->context);
+    json_put_number(&w, "working_set_mb", r->megabytes);
     json_end_object(&w);
     bool ok = base_buf_ok(&out, "bench", e);
     if (ok)
@@ -68,6 +69,9 @@ static void print_row(const tune_bench_row *r, bool first) {
            (long long)r->batch, (long long)r->tokens, r->threads, r->us, r->us_min, r->us_max, r->tokens_per_s,
            1e3 * r->tflops, r->gbps, r->pct_compute, r->pct_memory, r->pct_bound);
     printf("    kernel: %s\n", r->kernel);
+    if (decode)
+        printf("    caches and tensors: %.1f MB before the same ones are used again%s\n", r->megabytes,
+               r->hot ? "" : "; --hot for one set alone");
     printf("    bound: %.2f us by %s (products %.2f us", r->bound.us, r->bound.by, r->bound.products_us);
     if (r->limit_gexps > 0)
         printf(", exponentials %.2f us", r->bound.exp_us);
@@ -84,7 +88,7 @@ static void print_row(const tune_bench_row *r, bool first) {
 typedef struct request {
     const char *folder, *op, *device, *isa, *kernel;
     int64_t batch, tokens, threads;
-    bool json;
+    bool json, hot;
 } request;
 
 /* Ops to time, by bits; a kernel's name decides its op. */
@@ -136,6 +140,7 @@ static bool bench_op(const request *q, const tune_library *library, const tune_d
                                 .threads = (int)q->threads,
                                 .isa = q->isa,
                                 .kernel = q->kernel,
+                                .hot = q->hot,
                                 .clock = tune_clock_monotonic()};
         tune_bench_row row;
         if (!tune_bench(library->library, &spec->problem, &o, &row, e))
@@ -161,10 +166,11 @@ int cli_bench(const cli_command *self, int argc, char **argv) {
         {"--isa", CLI_TEXT, &q.isa, 0, 0},
         {"--kernel", CLI_TEXT, &q.kernel, 0, 0},
         {"--json", CLI_FLAG, &q.json, 0, 0},
+        {"--hot", CLI_FLAG, &q.hot, 0, 0},
     };
     err e = {0};
     cli_opened opened;
-    if (!cli_parse(argc, argv, options, 8, &q.folder, 1, 1, "LIBDIR", &e) || !cli_isa_known(q.isa, &e) ||
+    if (!cli_parse(argc, argv, options, 9, &q.folder, 1, 1, "LIBDIR", &e) || !cli_isa_known(q.isa, &e) ||
         !cli_open(q.folder, q.device, true, &opened, &e))
         return cli_fail(self, &e);
     bool ops[3], first = true;

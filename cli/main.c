@@ -17,7 +17,7 @@ static const cli_command commands[] = {
      "run a library on tensors; I: baseline, avx2, avx512, amx or neon, nothing above which then runs", cli_run},
     {"verify", "LIBDIR [--device D] [--cases N] [--seed S] [--isa I]",
      "hold a library against the fp64 definition on random cases", cli_verify},
-    {"bench", "LIBDIR [--op O] [--device D] [--batch B --tokens T] [--threads N] [--isa I] [--kernel K] [--json]",
+    {"bench", "LIBDIR [--op O] [--device D] [--batch B --tokens T] [--threads N] [--isa I] [--kernel K] [--hot] [--json]",
      "time a library, beside the machine's own limits", cli_bench},
     {"show", "LIBDIR [KERNEL] [--source|--ptx|--ir|--asm|--resources|--why]", "what is in a library, and why",
      cli_show},

@@ -94,7 +94,7 @@ bool tune_bench(const nha_library *library, const gen_problem *problem, const tu
     row->batch = o->shape.batch;
     row->tokens = o->shape.tokens;
     row->threads = o->threads > 0 ? o->threads : d->threads(d);
-    if (!d->open_workload(d, problem, &o->shape, library, COLD_BYTES, &workload, e))
+    if (!d->open_workload(d, problem, &o->shape, library, o->hot ? 0 : COLD_BYTES, &workload, e))
         goto done;
     if (!d->open_runner(d, workload, library, o->kernel, o->isa, row->threads, &runner, e))
         goto done;
@@ -121,6 +121,8 @@ bool tune_bench(const nha_library *library, const gen_problem *problem, const tu
         goto done;
 
     row->context = workload->context;
+    row->hot = o->hot;
+    row->megabytes = 1e-6 * (double)workload->bytes;
     snprintf(row->kernel, sizeof row->kernel, "%s", runner->kernel);
     row->units = arch.cuda ? "products" : arch.isa->amx ? "tiles" : arch.isa->fma ? "FMA" : "mul and add";
     fill_row(row, problem, &o->shape, limits, samples);

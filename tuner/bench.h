@@ -12,6 +12,7 @@ typedef struct tune_bench_options {
     int threads;        /* 0: the device's */
     const char *isa;    /* nothing above this ISA, or NULL */
     const char *kernel; /* by name, or NULL: the library's choice */
+    bool hot;           /* decode: one set of caches and tensors again and again, else many by turns */
     tune_clock clock;
 } tune_bench_options;
 
@@ -21,6 +22,8 @@ typedef struct tune_bench_row {
     int64_t batch, tokens; /* decode: tokens = steps of each sequence */
     int64_t context;       /* decode: tokens seen before the first step */
     int threads;
+    bool hot;              /* as asked for */
+    double megabytes;      /* touched before the same ones are met again: whether from a cache follows from it */
     double us, us_min, us_max; /* of one prefill, or of all `tokens` steps: median, least, most */
     double noise;              /* relative standard error of us */
     double tokens_per_s;

@@ -1,5 +1,6 @@
 /* workload.c: see workload.h. A workload holds `sets` copies of everything a call touches; iteration i of any runner
- * uses set i mod sets, so that small problems are not timed from a cache that no real decode would find warm. */
+ * uses set i mod sets, so that small problems are not timed from a cache that no real decode would find warm. A sample goes through all
+ * sets: in shorter ones that shared a set in a round the first paid for loads that the next ones found in a cache. */
 #include "tuner/pages.h"
 #include "tuner/workload.h"
 
@@ -15,6 +16,8 @@
 #include "tuner/host_run.h"
 
 enum { PATTERN = 1 << 16, SETS_MIN = 4, SETS_MAX = 64, ALIGN = 256 };
+/* Bytes after which a set is met as if it had never been in a cache: more than third-level caches keep of a stream. */
+static const size_t FORGOTTEN = 512u << 20;
 /* Steps a decode may take before a bounded ring is full and the caches are set back. */
 enum { BOUNDED_STEPS = 1024 };
 
@@ -285,7 +288,7 @@ bool tune_workload_open(const tune_place *place, const gen_problem *problem, con
     if (decode) {
         size_t cold = (cold_bytes + w->set_bytes - 1) / w->set_bytes, fit = (size_t)(room / (double)w->set_bytes);
         size_t sets = cold < SETS_MIN ? SETS_MIN : cold > SETS_MAX ? SETS_MAX : cold;
-        w->sets = (int)(sets <= fit ? sets : fit > 0 ? fit : 1);
+        w->sets = (int)(cold_bytes == 0 || fit < 1 ? 1 : sets <= fit ? sets : fit);
     }
     w->used = calloc((size_t)w->sets, sizeof *w->used);
     if (!w->used)
@@ -466,7 +469,8 @@ bool tune_runner_open(tune_workload *head, const nha_library *library, const cha
         goto failed;
     if (w->place->device.kind == NHA_CPU)
         memset(r->workspace, 0, r->workspace_bytes); /* pages are there before the clock runs */
-    r->head = (tune_runner){.subject = {.run = run, .ready = ready, .context = r, .turn = w->sets},
+    const int64_t apart = (int64_t)((FORGOTTEN + w->set_bytes - 1) / w->set_bytes), turn = smaller(apart, w->sets);
+    r->head = (tune_runner){.subject = {.run = run, .ready = ready, .context = r, .turn = turn},
                             .max_iterations = w->bounded ? (int64_t)BOUNDED_STEPS * w->sets : 0,
                             .kernel = nha_plan_kernel(r->plan),
                             .workload = head};

@@ -23,9 +23,9 @@ typedef struct tune_runner {
 } tune_runner;
 
 /* Fills random tensors (seeded; the same for each call) for a shape, in memory of the place, which outlives them. Decode: caches with a full ring (bounded to what
- * fits in memory) in as many sets as make cold_bytes together, at least 4 where memory allows, used in turn; their positions differ, so that kernels with deferred updates
- * fold in each step what they fold on average. `library`
- * gives the format of the caches. Errors: ERR_INPUT where the shape does not fit in memory, ERR_MEMORY. */
+ * fits in memory) in as many sets as make cold_bytes together, at least 4 where memory allows, used in turn, all of them in every sample; their
+ * positions differ, so that kernels with deferred updates fold in each step what they fold on average. cold_bytes 0: one set, which stays in
+ * the caches that it fits into. `library` gives the format of the caches. Errors: ERR_INPUT where the shape does not fit in memory, ERR_MEMORY. */
 bool tune_workload_open(const tune_place *place, const gen_problem *problem, const gen_shape *shape, const nha_library *library,
                         size_t cold_bytes, tune_workload **workload, err *e);
 void tune_workload_close(tune_workload *workload);

@@ -29,12 +29,44 @@ val next_entry(ir *b, val entry, val ring) {
     return ir_select(b, ir_cmp(b, "==", next, ring), ir_int(b, 0), next);
 }
 
-static void store_dots(kernel *k, val f, const window *w, val *acc, int g0, int heads, val index) {
+/* In each four lanes: the lanes `pick` of x (0, 1) and of y (4, 5), plus those two further on. Instructions within 128 bits. */
+static val add_halves(ir *b, val x, val y, const int pick[4]) {
+    int low[IR_VECTOR_MAX], high[IR_VECTOR_MAX];
+    for (int i = 0; i < b->vl; i++) {
+        low[i] = i / 4 * 4 + pick[i % 4] % 4 + (pick[i % 4] < 4 ? 0 : b->vl);
+        high[i] = low[i] + 2;
+    }
+    return ir_fadd(b, ir_shuffle(b, x, y, low, b->vl), ir_shuffle(b, x, y, high, b->vl));
+}
+
+/* <sum of x[0], ..., sum of x[3]>, in half the instructions of one sum after another. */
+static val sums_of_four(ir *b, const val x[4]) {
+    static const int by_turns[4] = {0, 4, 1, 5}, in_pairs[4] = {0, 1, 4, 5};
+    val sum = add_halves(b, add_halves(b, x[0], x[1], by_turns), add_halves(b, x[2], x[3], by_turns), in_pairs);
+    for (int width = b->vl / 2; width >= 4; width /= 2) {
+        int low[IR_VECTOR_MAX], high[IR_VECTOR_MAX];
+        for (int i = 0; i < width; i++) {
+            low[i] = i;
+            high[i] = i + width;
+        }
+        sum = ir_fadd(b, ir_shuffle(b, sum, NULL, low, width), ir_shuffle(b, sum, NULL, high, width));
+    }
+    return sum;
+}
+
+static void store_dots(kernel *k, val f, const window *w, const val *acc, int g0, int heads, val index) {
     ir *b = &k->b;
-    for (int g = 0; g < heads; g++) {
-        val sum = ir_reduce(b, acc[g], ir_fadd);
-        val at = ir_at(b, window_at(k, f, w, ir_int(b, g0 + g)), ir_mulc(b, index, 4));
-        ir_store(b, sum, at, 4);
+    for (int first = 0; first < heads; first += 4) {
+        int count = heads - first < 4 ? heads - first : 4;
+        val four[4], sums = NULL;
+        for (int i = 0; i < 4; i++)
+            four[i] = acc[first + (i < count ? i : count - 1)];
+        if (count > 1)
+            sums = sums_of_four(b, four);
+        for (int i = 0; i < count; i++) {
+            val sum = sums ? LLVMBuildExtractElement(b->builder, sums, ir_i32(b, i), "") : ir_reduce(b, four[0], ir_fadd);
+            ir_store(b, sum, ir_at(b, window_at(k, f, w, ir_int(b, g0 + first + i)), ir_mulc(b, index, 4)), 4);
+        }
     }
 }
 
@@ -115,7 +147,7 @@ static void load_pairs(kernel *k, int dtype, val base, int offset, int width, va
 }
 
 static void rotation(ir *b, val x1, val x2, val c, val s, val *y1, val *y2) {
-    *y1 = ir_fsub(b, ir_fmul(b, x1, c), ir_fmul(b, x2, s));
+    *y1 = ir_fma(b, ir_fneg(b, x2), s, ir_fmul(b, x1, c));
     *y2 = ir_fma(b, x2, c, ir_fmul(b, x1, s));
 }
 
