@@ -87,7 +87,7 @@ static void read_slots(kernel *k, val f, const memory_store *memory, val *acc, c
     bool update = g0 == 0 && decode_defer(k) == 1;
     val token[DECODE_PIECES_MAX];
     /* accumulators, weights, values of the token, s, scaled, keep, a row and what is on its way: where registers are too few, the token stays in scratch */
-    bool resident = heads * (count + 1) + count + (b->isa->vector == 4 ? 8 : 5) <= b->isa->registers;
+    bool resident = heads * (count + 1) + count + 9 < b->isa->registers;
     for (int j = 0; update && resident && j < count; j++)
         token[j] = f32_at(b, frame_at(k, f, k->d_v, NULL, 0), p->offset[first + j], p->width[first + j]);
     int element = memory_bytes(memory);

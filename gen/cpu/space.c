@@ -150,8 +150,13 @@ static bool decode_fits(const question *q, int vectors) {
     return vectors == 1 || decode_heads(q) * vectors <= q->isa->registers / 2;
 }
 
+/* A row of memory is there at once, with a key, a query and a product. */
+static bool decode_score_fits(const question *q, int vectors) {
+    return vectors == 1 || (decode_fits(q, vectors) && (decode_heads(q) + 1) * vectors + 3 <= q->isa->registers);
+}
+
 static bool decode_score_registers(const question *q) {
-    return decode_fits(q, q->knob[GEN_SCORE_VECTORS]);
+    return decode_score_fits(q, q->knob[GEN_SCORE_VECTORS]);
 }
 
 static bool decode_read_registers(const question *q) {
@@ -218,7 +223,7 @@ static const struct constraint {
     {AMX_PREFILL, "panels_useful", panels_useful, "KEY_PANELS spans more than the window"},
     {AMX_PREFILL, "panels_cache", panels_cache, "the scores of KEY_PANELS would not fit into the second-level cache"},
     {AMX_PREFILL, "block_cache", amx_block_cache, "the queries of BLOCK_TOKENS would not fit into the second-level cache"},
-    {ANY_DECODE, "score_registers", decode_score_registers, "HEADS x SCORE_VECTORS accumulators fill more than half of the registers"},
+    {ANY_DECODE, "score_registers", decode_score_registers, "HEADS x SCORE_VECTORS accumulators and a row leave too few registers"},
     {ANY_DECODE, "read_registers", decode_read_registers, "HEADS x READ_VECTORS accumulators fill more than half of the registers"},
     {ANY_DECODE, "score_vectors", decode_score_vectors, "SCORE_VECTORS exceeds the vectors of M"},
     {ANY_DECODE, "read_vectors", read_vectors, "READ_VECTORS exceeds the vectors of V"},
@@ -254,10 +259,10 @@ static int largest_legal(const gen_problem *problem, nha_op op, const gen_isa *i
     return values[count - 1];
 }
 
-/* The widest block of so many floats a row that decode_fits allows. */
-static int decode_vectors(const question *q, int floats) {
+/* The widest block of so many floats a row that fits. */
+static int decode_vectors(const question *q, int floats, bool (*fits)(const question *, int)) {
     int there = ceil_div(floats, q->isa->vector), vectors = 8;
-    while (vectors > 1 && (vectors > there || !decode_fits(q, vectors)))
+    while (vectors > 1 && (vectors > there || !fits(q, vectors)))
         vectors /= 2;
     return vectors;
 }
@@ -280,8 +285,8 @@ void gen_tile_default(const gen_problem *problem, nha_op op, const gen_isa *isa,
         knob[GEN_HEADS] = isa->registers >= 32 ? 4 : 2;
         while (!decode_heads_differ(&q))
             knob[GEN_HEADS] /= 2;
-        knob[GEN_SCORE_VECTORS] = decode_vectors(&q, problem->nha.slots);
-        knob[GEN_READ_VECTORS] = decode_vectors(&q, problem->nha.head_dim_v);
+        knob[GEN_SCORE_VECTORS] = decode_vectors(&q, problem->nha.slots, decode_score_fits);
+        knob[GEN_READ_VECTORS] = decode_vectors(&q, problem->nha.head_dim_v, decode_fits);
         knob[GEN_PREFETCH] = 8192;
         knob[GEN_PASS_ROWS] = 16;
         return;

@@ -71,7 +71,7 @@ static const struct rejected {
     {NHA_PREFILL, "amx", 256, 32, 0, 16, NHA_BF16, {{GEN_BLOCK_TOKENS, 64}},
      "the queries of BLOCK_TOKENS would not fit into the second-level cache"},
     {NHA_DECODE, "avx2", 64, 64, 64, 8, NHA_F32, {{GEN_HEADS, 8}, {GEN_SCORE_VECTORS, 2}},
-     "HEADS x SCORE_VECTORS accumulators fill more than half of the registers"},
+     "HEADS x SCORE_VECTORS accumulators and a row leave too few registers"},
     {NHA_DECODE, "avx2", 64, 64, 64, 8, NHA_F32, {{GEN_HEADS, 4}, {GEN_SCORE_VECTORS, 2}, {GEN_READ_VECTORS, 4}},
      "HEADS x READ_VECTORS accumulators fill more than half of the registers"},
     {NHA_DECODE, "avx512", 64, 64, 64, 1, NHA_F32, {{GEN_SCORE_VECTORS, 1}}, "SCORE_VECTORS is a quarter of what fits"},
