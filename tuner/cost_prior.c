@@ -108,8 +108,9 @@ static double decode(const gen_problem *problem, const gen_isa *isa, const tune_
         written += ((period - 1) / 2 + 1 + WRITTEN) * waiting;
     double bytes = memory + written, window = (double)p->window * (k + v) * gen_dtype_bytes(p->dtype);
     double exponentials = heads * (m + (double)p->window) / lanes * (knob(tile, "EXP_DEGREE") + 8) / 2;
-    /* rows in parts are streams with gaps */
-    double gaps = 1 + 0.02 * (score_passes > 1) + 0.02 * (read_passes > 1);
+    /* rows in parts are streams with gaps, unless all parts are read of a few rows before the next */
+    double pass_rows = knob(tile, "PASS_ROWS"), whole = pass_rows <= 0 || pass_rows > 64;
+    double gaps = 1 + whole * (0.02 * (score_passes > 1) + 0.02 * (read_passes > 1));
     /* without prefetch the stream waits at each page; far too early is evicted again */
     double ahead = knob(tile, "PREFETCH"), stalls = ahead <= 0 ? 1.15 : 1 + 0.02 * fabs(log2(ahead / 4096));
     return most((bytes * stalls * gaps + window) / 5, score + read) + 0.3 * (score + read) + exponentials;

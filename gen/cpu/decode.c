@@ -34,20 +34,23 @@ void prefetch_ahead(kernel *k, val p, int64_t bytes, bool write) {
 
 /* ---- score_slots: hk' = keep*hk + (scaled*hk + s*k), or hk if deferred; slots_p[g][m] = qs_g . hk'_m, in one pass ---- */
 
-static void score_slots_block(kernel *k, val f, const memory_store *memory, int col, int nv, int g0, int heads) {
+static void score_slots_block(kernel *k, val f, const memory_store *memory, int col, int nv, int g0, int heads, val from, val to) {
     ir *b = &k->b;
     bool first = g0 == 0, update = first && decode_defer(k) == 1;
     int rows = k->tile.knob[GEN_STATE_ROWS], element = memory_bytes(memory);
     val acc[TILE_ACC_MAX], s[8], keep[8], scaled[8];
     for (int i = 0; i < heads * nv; i++)
-        acc[i] = ir_zero(b);
-    for (int j = 0; update && j < nv; j++) {
+        acc[i] = ir_load_v(b, frame_at(k, f, k->slots_p, ir_int(b, g0 + i / nv), (col + i % nv) * b->vl));
+    /* s, scaled, keep (a mask on AVX-512), accumulators, a row, a key, a query and a product: where registers are too few, the first
+     * three stay in scratch */
+    bool resident = (heads + (b->vl == 16 ? 3 : 4)) * nv + 3 <= b->isa->registers;
+    for (int j = 0; update && resident && j < nv; j++) {
         s[j] = ir_load_v(b, frame_at(k, f, k->s, NULL, (col + j) * b->vl));
         keep[j] = ir_flt(b, ir_zero(b), ir_load_v(b, frame_at(k, f, k->keep, NULL, (col + j) * b->vl)));
         scaled[j] = ir_load_v(b, frame_at(k, f, k->scaled, NULL, (col + j) * b->vl));
     }
     ir_loop loop;
-    ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->K), ir_int(b, rows), acc, heads * nv);
+    ir_loop_begin(b, &loop, from, to, ir_int(b, rows), acc, heads * nv);
     val base = ir_at(b, memory->base, ir_mulc(b, loop.index, k->mp * element)), column = ir_mulc(b, loop.index, 4);
     for (int r = 0; r < rows; r++) {
         val key = ir_splat(b, ir_load_f32(b, ir_at(b, frame_at(k, f, k->d_k, NULL, r), column)));
@@ -57,7 +60,12 @@ static void score_slots_block(kernel *k, val f, const memory_store *memory, int 
         for (int j = 0; j < nv; j++) {
             val at = ir_atc(b, row, (int64_t)j * b->vl * element);
             h[j] = memory_load(memory, b->vl, at);
-            if (update) { /* keep is 0 or 1: as a mask it costs no vector register where the ISA has masks */
+            if (update && !resident) {
+                val new = ir_fmul(b, ir_load_v(b, frame_at(k, f, k->s, NULL, (col + j) * b->vl)), key);
+                new = ir_fma(b, ir_load_v(b, frame_at(k, f, k->scaled, NULL, (col + j) * b->vl)), h[j], new);
+                h[j] = ir_fma(b, ir_load_v(b, frame_at(k, f, k->keep, NULL, (col + j) * b->vl)), h[j], new);
+                memory_put(memory, h[j], at);
+            } else if (update) { /* keep is 0 or 1: as a mask it costs no vector register where the ISA has masks */
                 val new = ir_fma(b, scaled[j], h[j], ir_fmul(b, s[j], key));
                 h[j] = ir_select(b, keep[j], ir_fadd(b, h[j], new), new);
                 memory_put(memory, h[j], at);
@@ -82,11 +90,18 @@ static void emit_score_slots(decode *x) {
     val f = ir_param(b, 0);
     memory_store memory = memory_of_row(k, f, NULL);
     int nv = tile_even(k->mv, k->tile.knob[GEN_SCORE_VECTORS]);
+    for (int g = 0; g < k->G; g++)
+        tile_zero(b, frame_at(k, f, k->slots_p, ir_int(b, g), 0), k->mv * b->vl);
+    val pass_rows = ir_int(b, k->tile.knob[GEN_PASS_ROWS]), end = ir_int(b, k->K); /* multiples of 8, and of STATE_ROWS */
+    ir_loop loop;
+    ir_loop_begin(b, &loop, ir_int(b, 0), end, pass_rows, NULL, 0);
+    val to = ir_min(b, ir_add(b, loop.index, pass_rows), end);
     for (int col = 0; col < k->mv; col += nv)
         for (int g = 0, pass = decode_pass(k); g < k->G; g += pass) {
             int heads = k->G - g < pass ? k->G - g : pass;
-            score_slots_block(k, f, &memory, col, k->mv - col < nv ? k->mv - col : nv, g, heads);
+            score_slots_block(k, f, &memory, col, k->mv - col < nv ? k->mv - col : nv, g, heads, loop.index, to);
         }
+    ir_loop_end(b, &loop, NULL);
     phase_end(k);
 }
 

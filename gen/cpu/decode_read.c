@@ -82,16 +82,18 @@ void decode_emit_softmax(decode *x) {
 
 /* ---- read: hv' = keep*hv + (scaled*hv + s*v), or hv if deferred; out_g = sum_m p hv' + sum_j p v_j, by blocks of V ---- */
 
-static void read_slots(kernel *k, val f, const memory_store *memory, val *acc, const pieces *p, int first, int count, int g0, int heads) {
+static void read_slots(kernel *k, val f, const memory_store *memory, val *acc, const pieces *p, int first, int count, int g0, int heads, val from, val to) {
     ir *b = &k->b;
     bool update = g0 == 0 && decode_defer(k) == 1;
     val token[DECODE_PIECES_MAX];
-    for (int j = 0; update && j < count; j++)
+    /* accumulators, weights, values of the token, s, scaled, keep, a row and what is on its way: where registers are too few, the token stays in scratch */
+    bool resident = heads * (count + 1) + count + 9 < b->isa->registers;
+    for (int j = 0; update && resident && j < count; j++)
         token[j] = f32_at(b, frame_at(k, f, k->d_v, NULL, 0), p->offset[first + j], p->width[first + j]);
     int element = memory_bytes(memory);
     int64_t span = (int64_t)(p->offset[first + count - 1] + p->width[first + count - 1] - p->offset[first]) * element;
     ir_loop loop;
-    ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->M), ir_int(b, 1), acc, heads * count);
+    ir_loop_begin(b, &loop, from, to, ir_int(b, 1), acc, heads * count);
     val row = ir_at(b, ir_atc(b, memory->base, (int64_t)k->K * k->mp * element), ir_mulc(b, loop.index, k->vp * element)), slot = ir_mulc(b, loop.index, 4);
     val s = NULL, keep = NULL, scaled = NULL;
     if (update) {
@@ -108,6 +110,8 @@ static void read_slots(kernel *k, val f, const memory_store *memory, val *acc, c
         int width = p->width[first + j];
         val at = ir_atc(b, row, (int64_t)p->offset[first + j] * element), h = memory_load(memory, width, at);
         if (update) {
+            if (!resident)
+                token[j] = f32_at(b, frame_at(k, f, k->d_v, NULL, 0), p->offset[first + j], width);
             val new = ir_fmul(b, broadcast(b, s, width), token[j]);
             h = ir_fma(b, broadcast(b, keep, width), h, ir_fma(b, broadcast(b, scaled, width), h, new));
             memory_put(memory, h, at);
@@ -135,14 +139,15 @@ static void read_pending(kernel *k, val f, val *acc, const pieces *p, int first,
     ir_loop_end(b, &loop, acc);
 }
 
-static void read_window(kernel *k, val f, const window *w, val *acc, const pieces *p, int first, int count, int g0, int heads) {
+static void read_window(kernel *k, val f, const window *w, val *acc, const pieces *p, int first, int count, int g0, int heads, val from, val to) {
     ir *b = &k->b;
     int esize = row_element_bytes(k->p->dtype);
     val carried[TILE_ACC_MAX], ring = frame_ptr(k, f, FRAME_RING_V);
-    carried[0] = w->entry;
+    val entry = ir_add(b, w->entry, from);
+    carried[0] = ir_select(b, ir_cmp(b, "<", entry, w->ring), entry, ir_sub(b, entry, w->ring));
     memcpy(carried + 1, acc, sizeof acc[0] * (size_t)(heads * count));
     ir_loop loop;
-    ir_loop_begin(b, &loop, ir_int(b, 0), w->count, ir_int(b, 1), carried, heads * count + 1);
+    ir_loop_begin(b, &loop, from, to, ir_int(b, 1), carried, heads * count + 1);
     val row = ir_at(b, ring, ir_mulc(b, carried[0], (int64_t)k->V * esize)), weight[DECODE_HEADS_MAX];
     int64_t span = (int64_t)(p->offset[first + count - 1] + p->width[first + count - 1] - p->offset[first]) * esize;
     for (int g = 0; g < heads; g++)
@@ -162,33 +167,59 @@ static void read_window(kernel *k, val f, const window *w, val *acc, const piece
     memcpy(acc, carried + 1, sizeof acc[0] * (size_t)(heads * count));
 }
 
+typedef enum read_what { SLOTS, PENDING, WINDOW } read_what;
+
+/* Adds rows from .. to of one of the three to the sums of all heads in scratch: by blocks of V and of heads. */
+static void read_rows(kernel *k, val f, read_what what, const memory_store *memory, const window *w, val from, val to) {
+    ir *b = &k->b;
+    pieces p = pieces_of(k->V, b->vl);
+    int block = tile_even(p.count, k->tile.knob[GEN_READ_VECTORS]), pass = decode_pass(k);
+    for (int first = 0; first < p.count; first += block)
+        for (int g0 = 0; g0 < k->G; g0 += pass) {
+            int count = p.count - first < block ? p.count - first : block, heads = k->G - g0 < pass ? k->G - g0 : pass;
+            val acc[TILE_ACC_MAX], at[TILE_ACC_MAX];
+            for (int i = 0; i < heads * count; i++) {
+                int piece = first + i % count;
+                at[i] = frame_at(k, f, k->out, ir_int(b, g0 + i / count), p.offset[piece]);
+                acc[i] = ir_load(b, ir_vec(b, b->f32, p.width[piece]), at[i], 4);
+            }
+            if (what == SLOTS)
+                read_slots(k, f, memory, acc, &p, first, count, g0, heads, from, to);
+            if (what == PENDING)
+                read_pending(k, f, acc, &p, first, count, g0, heads);
+            if (what == WINDOW)
+                read_window(k, f, w, acc, &p, first, count, g0, heads, from, to);
+            for (int i = 0; i < heads * count; i++)
+                ir_store(b, acc[i], at[i], 4);
+        }
+}
+
+/* The same for rows 0 .. end, PASS_ROWS at a time: what the first of several blocks brings to the first-level cache the others find there. */
+static void read_by_rows(kernel *k, val f, read_what what, const memory_store *memory, const window *w, val end) {
+    ir *b = &k->b;
+    val rows = ir_int(b, k->tile.knob[GEN_PASS_ROWS]);
+    ir_loop loop;
+    ir_loop_begin(b, &loop, ir_int(b, 0), end, rows, NULL, 0);
+    read_rows(k, f, what, memory, w, loop.index, ir_min(b, ir_add(b, loop.index, rows), end));
+    ir_loop_end(b, &loop, NULL);
+}
+
 void decode_emit_read(decode *x) {
     kernel *k = x->k;
     ir *b = &k->b;
     x->read = phase_begin(k, "read_values", "p", (const char *const[]){"scratch"});
     val f = ir_param(b, 0);
-    memory_store memory = k->M ? memory_of_row(k, f, NULL) : (memory_store){0};
-    window w = k->W ? window_of(k, f) : (window){0};
-    pieces p = pieces_of(k->V, b->vl);
-    int block = tile_even(p.count, k->tile.knob[GEN_READ_VECTORS]);
-    for (int first = 0; first < p.count; first += block) {
-        int count = p.count - first < block ? p.count - first : block;
-        for (int g0 = 0, pass = decode_pass(k); g0 < k->G; g0 += pass) {
-            int heads = k->G - g0 < pass ? k->G - g0 : pass;
-            val acc[TILE_ACC_MAX];
-            for (int g = 0; g < heads; g++)
-                for (int j = 0; j < count; j++)
-                    acc[g * count + j] = LLVMConstNull(ir_vec(b, b->f32, p.width[first + j]));
-            if (k->M)
-                read_slots(k, f, &memory, acc, &p, first, count, g0, heads);
-            if (k->M && decode_defer(k) > 1)
-                read_pending(k, f, acc, &p, first, count, g0, heads);
-            if (k->W)
-                read_window(k, f, &w, acc, &p, first, count, g0, heads);
-            for (int g = 0; g < heads; g++)
-                for (int j = 0; j < count; j++)
-                    ir_store(b, acc[g * count + j], frame_at(k, f, k->out, ir_int(b, g0 + g), p.offset[first + j]), 4);
-        }
+    for (int g = 0; g < k->G; g++)
+        tile_zero(b, frame_at(k, f, k->out, ir_int(b, g), 0), k->vp);
+    if (k->M) {
+        memory_store memory = memory_of_row(k, f, NULL);
+        read_by_rows(k, f, SLOTS, &memory, NULL, ir_int(b, k->M));
+    }
+    if (k->M && decode_defer(k) > 1)
+        read_rows(k, f, PENDING, NULL, NULL, NULL, NULL);
+    if (k->W) {
+        window w = window_of(k, f);
+        read_by_rows(k, f, WINDOW, NULL, &w, w.count);
     }
     phase_end(k);
 }

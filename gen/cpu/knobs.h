@@ -19,7 +19,8 @@
     X(GEN_STATE_ROWS, "STATE_ROWS", "m")       /* decode: rows of the memory a step of the streaming loop */           \
     X(GEN_PREFETCH, "PREFETCH", "f")           /* decode: bytes the memory is prefetched ahead; 0: none */               \
     X(GEN_HEADS, "HEADS", "h")                 /* decode: query heads that share a pass over the memory */               \
-    X(GEN_DEFER, "DEFER", "d")                 /* decode: steps from one update of the memory to the next */
+    X(GEN_DEFER, "DEFER", "d")                 /* decode: steps from one update of the memory to the next */           \
+    X(GEN_PASS_ROWS, "PASS_ROWS", "r")         /* decode: rows that all passes go through before the next; a multiple of 8 */
 
 typedef enum gen_cpu_knob {
 #define GEN_KNOB_ENUM_(name, text, letter) name,

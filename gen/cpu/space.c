@@ -144,53 +144,42 @@ static bool decode_heads_differ(const question *q) {
     return most <= 1 || ceil_div(group, most) < ceil_div(group, most / 2);
 }
 
-static bool decode_deferred(const question *q) {
-    return q->knob[GEN_DEFER] > 1;
+/* Accumulators in half of the registers. The other operands of FMA come from the first-level cache as well as from registers; with
+ * more accumulators LLVM spills some, which measured 3% to 20% slower, with fewer there are more passes. */
+static bool decode_fits(const question *q, int vectors) {
+    return vectors == 1 || decode_heads(q) * vectors <= q->isa->registers / 2;
 }
 
-/* score: accumulators, one row of memory, and in kernels that update it s, keep and scaled of each vector; two broadcasts
- * and a product */
+/* A row of memory is there at once, with a key, a query and a product. */
+static bool decode_score_fits(const question *q, int vectors) {
+    return vectors == 1 || (decode_fits(q, vectors) && (decode_heads(q) + 1) * vectors + 3 <= q->isa->registers);
+}
+
 static bool decode_score_registers(const question *q) {
-    int vectors = q->knob[GEN_SCORE_VECTORS], update = decode_deferred(q) ? 0 : 3;
-    return vectors == 1 || decode_heads(q) * vectors + (1 + update) * vectors + 3 <= q->isa->registers;
+    return decode_score_fits(q, q->knob[GEN_SCORE_VECTORS]);
 }
 
-/* Whether the window's values go through a polynomial, or through integers for want of an instruction: constants in registers. */
-static bool values_computed(const question *q) {
-    const nha_problem *p = &q->problem->nha;
-    return p->window && (p->value_map == NHA_MAP_SILU || (p->dtype == NHA_F16 && !q->isa->f16));
-}
-
-/* read: accumulators, broadcasts of each head's weight, one row of memory, and in kernels that update it the token's values
- * and broadcasts of s, keep, scaled; products that overwrite an operand; constants */
 static bool decode_read_registers(const question *q) {
-    int vectors = q->knob[GEN_READ_VECTORS], more = (q->isa->fma ? 0 : 3) + (values_computed(q) ? 10 : 0);
-    int update = decode_deferred(q) ? 0 : vectors + 3;
-    return vectors == 1 || decode_heads(q) * (vectors + 1) + update + 1 + more <= q->isa->registers;
+    return decode_fits(q, q->knob[GEN_READ_VECTORS]);
+}
+
+/* With a quarter of the vectors that there are, and that fit, there are four times the passes. */
+static bool decode_wide(const question *q, int vectors, int there) {
+    int fit = q->isa->registers / 2 / decode_heads(q);
+    return 4 * vectors > (there < fit ? there : fit);
+}
+
+static bool decode_score_wide(const question *q) {
+    return decode_wide(q, q->knob[GEN_SCORE_VECTORS], ceil_div(q->problem->nha.slots, q->isa->vector));
+}
+
+static bool decode_read_wide(const question *q) {
+    return decode_wide(q, q->knob[GEN_READ_VECTORS], ceil_div(q->problem->nha.head_dim_v, q->isa->vector));
 }
 
 static bool decode_score_vectors(const question *q) {
     int vectors = ceil_div(q->problem->nha.slots, q->isa->vector);
     return q->knob[GEN_SCORE_VECTORS] <= (vectors ? vectors : 1);
-}
-
-/* Passes of one width: a rest is a pass more, with registers idle. Where no value above 1 divides, any may serve. */
-static bool even_passes(int vectors, int width) {
-    static const int widths[] = {2, 3, 4, 8};
-    if (vectors % width == 0)
-        return true;
-    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++)
-        if (vectors % widths[i] == 0)
-            return false;
-    return true;
-}
-
-static bool decode_score_even(const question *q) {
-    return even_passes(ceil_div(q->problem->nha.slots, q->isa->vector), q->knob[GEN_SCORE_VECTORS]);
-}
-
-static bool decode_read_even(const question *q) {
-    return even_passes(ceil_div(q->problem->nha.head_dim_v, q->isa->vector), q->knob[GEN_READ_VECTORS]);
 }
 
 static bool decode_slots(const question *q) {
@@ -234,12 +223,12 @@ static const struct constraint {
     {AMX_PREFILL, "panels_useful", panels_useful, "KEY_PANELS spans more than the window"},
     {AMX_PREFILL, "panels_cache", panels_cache, "the scores of KEY_PANELS would not fit into the second-level cache"},
     {AMX_PREFILL, "block_cache", amx_block_cache, "the queries of BLOCK_TOKENS would not fit into the second-level cache"},
-    {ANY_DECODE, "score_registers", decode_score_registers, "SCORE_VECTORS needs more registers than the ISA has"},
-    {ANY_DECODE, "read_registers", decode_read_registers, "READ_VECTORS needs more registers than the ISA has"},
+    {ANY_DECODE, "score_registers", decode_score_registers, "HEADS x SCORE_VECTORS accumulators and a row leave too few registers"},
+    {ANY_DECODE, "read_registers", decode_read_registers, "HEADS x READ_VECTORS accumulators fill more than half of the registers"},
     {ANY_DECODE, "score_vectors", decode_score_vectors, "SCORE_VECTORS exceeds the vectors of M"},
     {ANY_DECODE, "read_vectors", read_vectors, "READ_VECTORS exceeds the vectors of V"},
-    {ANY_DECODE, "score_even", decode_score_even, "SCORE_VECTORS leaves a rest of M where another value leaves none"},
-    {ANY_DECODE, "read_even", decode_read_even, "READ_VECTORS leaves a rest of V where another value leaves none"},
+    {ANY_DECODE, "score_wide", decode_score_wide, "SCORE_VECTORS is a quarter of what fits"},
+    {ANY_DECODE, "read_wide", decode_read_wide, "READ_VECTORS is a quarter of what fits"},
     {ANY_DECODE, "heads_differ", decode_heads_differ, "HEADS passes as many times as a smaller value"},
     {ANY_DECODE, "slots", decode_slots, "without slots the knobs of the memory change nothing"},
     {ANY_DECODE, "exp_precise", exp_precise, "EXP_DEGREE is too coarse for f32"},
@@ -270,6 +259,14 @@ static int largest_legal(const gen_problem *problem, nha_op op, const gen_isa *i
     return values[count - 1];
 }
 
+/* The widest block of so many floats a row that fits. */
+static int decode_vectors(const question *q, int floats, bool (*fits)(const question *, int)) {
+    int there = ceil_div(floats, q->isa->vector), vectors = 8;
+    while (vectors > 1 && (vectors > there || !fits(q, vectors)))
+        vectors /= 2;
+    return vectors;
+}
+
 void gen_tile_default(const gen_problem *problem, nha_op op, const gen_isa *isa, gen_tile *tile) {
     memset(tile, 0, sizeof *tile);
     int32_t *knob = tile->knob;
@@ -283,12 +280,15 @@ void gen_tile_default(const gen_problem *problem, nha_op op, const gen_isa *isa,
         return;
     }
     if (op == NHA_DECODE) {
-        static const int vectors[] = {4, 3, 2, 1}, heads[] = {8, 4, 2, 1};
-        knob[GEN_SCORE_VECTORS] = knob[GEN_READ_VECTORS] = knob[GEN_STATE_ROWS] = knob[GEN_DEFER] = 1;
-        knob[GEN_HEADS] = largest_legal(problem, op, isa, tile, GEN_HEADS, heads, 4);
-        knob[GEN_SCORE_VECTORS] = largest_legal(problem, op, isa, tile, GEN_SCORE_VECTORS, vectors, 4);
-        knob[GEN_READ_VECTORS] = largest_legal(problem, op, isa, tile, GEN_READ_VECTORS, vectors, 4);
+        const question q = {.problem = problem, .isa = isa, .knob = knob};
+        knob[GEN_STATE_ROWS] = knob[GEN_DEFER] = 1;
+        knob[GEN_HEADS] = isa->registers >= 32 ? 4 : 2;
+        while (!decode_heads_differ(&q))
+            knob[GEN_HEADS] /= 2;
+        knob[GEN_SCORE_VECTORS] = decode_vectors(&q, problem->nha.slots, decode_score_fits);
+        knob[GEN_READ_VECTORS] = decode_vectors(&q, problem->nha.head_dim_v, decode_fits);
         knob[GEN_PREFETCH] = 8192;
+        knob[GEN_PASS_ROWS] = 16;
         knob[GEN_EXP_DEGREE] = 5;
         return;
     }

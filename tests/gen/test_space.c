@@ -70,16 +70,17 @@ static const struct rejected {
      "the scores of KEY_PANELS would not fit into the second-level cache"},
     {NHA_PREFILL, "amx", 256, 32, 0, 16, NHA_BF16, {{GEN_BLOCK_TOKENS, 64}},
      "the queries of BLOCK_TOKENS would not fit into the second-level cache"},
-    {NHA_DECODE, "avx2", 64, 64, 64, 8, NHA_F32, {{GEN_SCORE_VECTORS, 2}}, "SCORE_VECTORS needs more registers than the ISA has"},
-    {NHA_DECODE, "avx2", 64, 64, 64, 8, NHA_F32, {{GEN_READ_VECTORS, 2}}, "READ_VECTORS needs more registers than the ISA has"},
+    {NHA_DECODE, "avx2", 64, 64, 64, 8, NHA_F32, {{GEN_HEADS, 8}, {GEN_SCORE_VECTORS, 2}},
+     "HEADS x SCORE_VECTORS accumulators and a row leave too few registers"},
+    {NHA_DECODE, "avx2", 64, 64, 64, 8, NHA_F32, {{GEN_HEADS, 4}, {GEN_SCORE_VECTORS, 2}, {GEN_READ_VECTORS, 4}},
+     "HEADS x READ_VECTORS accumulators fill more than half of the registers"},
+    {NHA_DECODE, "avx512", 64, 64, 64, 1, NHA_F32, {{GEN_SCORE_VECTORS, 1}}, "SCORE_VECTORS is a quarter of what fits"},
+    {NHA_DECODE, "avx512", 64, 64, 64, 1, NHA_F32, {{GEN_READ_VECTORS, 1}}, "READ_VECTORS is a quarter of what fits"},
     {NHA_DECODE, "avx512", 64, 16, 64, 1, NHA_F32, {{GEN_SCORE_VECTORS, 2}}, "SCORE_VECTORS exceeds the vectors of M"},
     {NHA_DECODE, "avx512", 16, 64, 64, 1, NHA_F32, {{GEN_READ_VECTORS, 2}}, "READ_VECTORS exceeds the vectors of V"},
     {NHA_DECODE, "avx512", 64, 0, 64, 1, NHA_F32, {{GEN_STATE_ROWS, 4}}, "without slots the knobs of the memory change nothing"},
     {NHA_DECODE, "avx512", 64, 0, 64, 1, NHA_F32, {{GEN_DEFER, 8}}, "without slots the knobs of the memory change nothing"},
-    {NHA_DECODE, "avx512", 64, 64, 64, 1, NHA_F32, {{GEN_SCORE_VECTORS, 3}}, "SCORE_VECTORS leaves a rest of M where another value leaves none"},
-    {NHA_DECODE, "avx512", 64, 64, 64, 1, NHA_F32, {{GEN_READ_VECTORS, 3}}, "READ_VECTORS leaves a rest of V where another value leaves none"},
     {NHA_DECODE, "avx512", 64, 64, 64, 4, NHA_F32, {{GEN_HEADS, 8}}, "HEADS passes as many times as a smaller value"},
-    {NHA_DECODE, "avx512", 64, 64, 64, 1, NHA_F32, {{GEN_EXP_DEGREE, 4}}, "EXP_DEGREE is too coarse for f32"},
 };
 enum { REJECTED = sizeof rejected / sizeof *rejected };
 
