@@ -25,10 +25,12 @@ static void run_group(void *arg, int64_t group, int32_t worker) {
 }
 
 /* A decode step's kernel asks for the memory of the next head while it reads that of one: neighbours stay together, all heads of a
- * sequence at most, as long as every thread has enough groups to finish with the others. */
+ * sequence at most, as long as every thread has enough groups to finish with the others. The heads of a single sequence are dealt out
+ * once: threads that are awake take the same ones in each step, and find them in their own caches. */
 static int64_t group_of(const nha_plan *plan, int64_t tasks) {
     enum { GROUPS_A_THREAD = 16 };
     if (plan->op != NHA_DECODE) return 1;
+    if (tasks <= plan->problem->heads_kv) return nhr_ceil_div(tasks, plan->threads);
     return nhr_max(1, nhr_min(plan->problem->heads_kv, tasks / (plan->threads * GROUPS_A_THREAD)));
 }
 
