@@ -145,7 +145,7 @@ static bool decode_heads_differ(const question *q) {
 }
 
 /* Accumulators in half of the registers. The other operands of FMA come from the first-level cache as well as from registers; with
- * more accumulators LLVM spills some, which measured 3% to 20% slower, with fewer there are more passes. */
+ * more accumulators LLVM spills some, which measured 3% to 12% slower, with fewer there are more passes. */
 static bool decode_fits(const question *q, int vectors) {
     return vectors == 1 || decode_heads(q) * vectors <= q->isa->registers / 2;
 }
