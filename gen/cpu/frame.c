@@ -38,6 +38,8 @@ static void amx_layout(kernel *k, int64_t *at) {
     int C = k->block, Kt = round_up(k->K, AMX_INNER), Mt = round_up(k->M, AMX_INNER);
     gen_cpu_parts parts = gen_cpu_parts_of(k->p);
     bool n = k->p->dtype == NHA_F32;
+    /* where the window reads the first part of shared values alone, it must be the nearest */
+    bool nearest = n || (k->share_values && parts.values < parts.absorbed);
     int mapped = parts.mapped, rotated = parts.rotated;
     k->left_slots = take_left(at, k->rows, Kt, k->M ? mapped : rotated, n);
     k->left_window = k->own_window_q ? take_left(at, k->rows, Kt, rotated, n) : k->left_slots;
@@ -48,7 +50,7 @@ static void amx_layout(kernel *k, int64_t *at) {
         int64_t keys = 0, values = 0;
         k->right_keys = take_right(&keys, Kt, C, mapped, n);
         k->left_keys = take_left(&keys, Kt, C, mapped, n);
-        k->right_values = take_right(&values, C, k->vp, parts.absorbed, n);
+        k->right_values = take_right(&values, C, k->vp, parts.absorbed, nearest);
         k->own_keys = take(at, 1, (int)(keys / 4)).at;
         k->own_values = take(at, 1, (int)(values / 4)).at;
         k->left_weights = take_left(at, Mt, C, parts.weight, n);
@@ -63,7 +65,7 @@ static void amx_layout(kernel *k, int64_t *at) {
     }
     k->tile_out = take(at, AMX_BLOCK, AMX_BLOCK);
     int64_t panel = 0;
-    k->panel_values = take_right(&panel, C, k->vp, k->share_values ? parts.absorbed : parts.values, n);
+    k->panel_values = take_right(&panel, C, k->vp, k->share_values ? parts.absorbed : parts.values, nearest);
     k->panel_values.parts = parts.values;
     k->panel_values_at = k->panel_values.at;
     k->panel_keys = take_right(&panel, Kt, C, rotated, n);
