@@ -3,7 +3,8 @@
 #include "gen/cpu/ir_math.h"
 #include "gen/cpu/prefill.h"
 
-/* ---- list_outputs(scratch, first token of the chunk, of these tokens in the chunk), of 16 tokens where k->beside: row_fix = 1 / l, out_rows = addresses in o, lse = m ln2 + ln l ---- */
+/* ---- list_outputs(scratch, first token of the chunk, of these tokens in the chunk): row_fix = 1 / l, out_rows = addresses in o,
+ * lse = m ln2 + ln l; of 16 tokens where k->beside, else of the whole chunk ---- */
 
 static void lse_and_inverse(kernel *k, val f, val first, int count) {
     ir *b = &k->b;

@@ -80,6 +80,7 @@ static const struct rejected {
     {NHA_DECODE, "avx512", 16, 64, 64, 1, NHA_F32, {{GEN_READ_VECTORS, 2}}, "READ_VECTORS exceeds the vectors of V"},
     {NHA_DECODE, "avx512", 64, 0, 64, 1, NHA_F32, {{GEN_STATE_ROWS, 4}}, "without slots the knobs of the memory change nothing"},
     {NHA_DECODE, "avx512", 64, 0, 64, 1, NHA_F32, {{GEN_DEFER, 8}}, "without slots the knobs of the memory change nothing"},
+    {NHA_DECODE, "avx512", 64, 64, 64, 1, NHA_F32, {{GEN_EXP_DEGREE, 4}}, "EXP_DEGREE is too coarse for f32"},
     {NHA_DECODE, "avx512", 64, 64, 64, 4, NHA_F32, {{GEN_HEADS, 8}}, "HEADS passes as many times as a smaller value"},
 };
 enum { REJECTED = sizeof rejected / sizeof *rejected };
