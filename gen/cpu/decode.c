@@ -119,7 +119,7 @@ void emit_decode(kernel *k, const gen_cpu_unit *unit) {
     ir *b = &k->b;
     decode x = {.k = k};
     if (k->rotate)
-        x.table = row_rotation_table(k, DECODE_ANGLES);
+        x.table = row_rotation_table(k, DECODE_ANGLES + 1);
     decode_emit_load(&x);
     bool deferred = decode_defer(k) > 1;
     if (k->M) {

@@ -4,11 +4,11 @@
 
 #include "gen/cpu/rows.h"
 
-enum { DECODE_PIECES_MAX = 64, DECODE_HEADS_MAX = 8, DECODE_ANGLES = 16 };
+enum { DECODE_PIECES_MAX = 64, DECODE_HEADS_MAX = 8, DECODE_ANGLES = 16, DECODE_TURNS = 4 };
 
 typedef struct decode {
     kernel *k;
-    rotation_table table; /* rotation by 0 .. DECODE_ANGLES-1 tokens */
+    rotation_table table; /* rotation by 0 .. DECODE_ANGLES tokens */
     val score_pending, share_pending; /* deferred */
     val load, absorb, store_token, score_slots, score_window, softmax, read, store_out;
 } decode;

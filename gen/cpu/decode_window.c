@@ -1,5 +1,6 @@
 /* decode_window.c: scores of the window. Keys are kept raw in the ring. Rotation depends on distance alone: with jb = j & ~15,
- * rot(q,t).rot(k,j) = rot(q,t-jb).rot(k,j-jb), where the second angle is one of 16 constants and the first is computed once for 16 keys. */
+ * rot(q,t).rot(k,j) = rot(q,t-jb).rot(k,j-jb), where the second angle is one of 16 constants; the first comes from a sine and a cosine once for
+ * 64 keys, and from the queries of the 16 keys before, turned back by a constant angle, for the others. */
 #include "gen/cpu/decode.h"
 #include "gen/cpu/ir_math.h"
 #include "gen/cpu/tile.h"
@@ -151,29 +152,58 @@ static void rotation(ir *b, val x1, val x2, val c, val s, val *y1, val *y2) {
     *y2 = ir_fma(b, x2, c, ir_fmul(b, x1, s));
 }
 
-/* rotated[g] = rot(qw_g, distance) as halves [first | second] */
+/* cos and sin of `width` pairs' angles at `distance` tokens */
+static void angle_at(decode *x, val distance, int offset, int width, val *c, val *s) {
+    ir *b = &x->k->b;
+    val turns = ir_load(b, ir_vec(b, b->i64, width), ir_atc(b, x->table.turns, offset * 8), 8), lane[IR_VECTOR_MAX];
+    for (int l = 0; l < width; l++)
+        lane[l] = ir_i32(b, 0);
+    val one = LLVMBuildInsertElement(b->builder, LLVMGetPoison(LLVMTypeOf(turns)), distance, ir_i32(b, 0), "");
+    val all = LLVMBuildShuffleVector(b->builder, one, LLVMGetPoison(LLVMTypeOf(turns)), LLVMConstVector(lane, (unsigned)width), "");
+    val angle = LLVMBuildLShr(b->builder, ir_mul(b, all, turns), ir_like_int(b, turns, 32), "");
+    ir_cos_sin(b, LLVMBuildTrunc(b->builder, angle, ir_vec(b, b->i32, width), ""), c, s);
+}
+
+/* rotated[g] = rot(qw_g, distance) as halves [first | second]; distance NULL: rotated[g] turned back by DECODE_ANGLES tokens */
 static void rotate_queries(decode *x, val f, val distance, int g0, int heads) {
     kernel *k = x->k;
     ir *b = &k->b;
     pieces p = pieces_of(k->K / 2, b->vl);
     for (int i = 0; i < p.count; i++) {
-        int width = p.width[i];
-        val turns = ir_load(b, ir_vec(b, b->i64, width), ir_atc(b, x->table.turns, p.offset[i] * 8), 8), lane[IR_VECTOR_MAX];
-        for (int l = 0; l < width; l++)
-            lane[l] = ir_i32(b, 0);
-        val one = LLVMBuildInsertElement(b->builder, LLVMGetPoison(LLVMTypeOf(turns)), distance, ir_i32(b, 0), "");
-        val all = LLVMBuildShuffleVector(b->builder, one, LLVMGetPoison(LLVMTypeOf(turns)), LLVMConstVector(lane, (unsigned)width), "");
-        val angle = LLVMBuildLShr(b->builder, ir_mul(b, all, turns), ir_like_int(b, turns, 32), ""), c, s;
-        ir_cos_sin(b, LLVMBuildTrunc(b->builder, angle, ir_vec(b, b->i32, width), ""), &c, &s);
+        int width = p.width[i], back = DECODE_ANGLES * k->hp + p.offset[i];
+        val c, s;
+        if (distance) {
+            angle_at(x, distance, p.offset[i], width, &c, &s);
+        } else {
+            c = f32_at(b, x->table.cosine, back, width);
+            s = ir_fneg(b, f32_at(b, x->table.sine, back, width));
+        }
         for (int g = 0; g < heads; g++) {
-            val x1, x2, y1, y2;
-            load_pairs(k, NHA_F32, frame_at(k, f, k->qw, ir_int(b, g0 + g), 0), p.offset[i], width, &x1, &x2);
+            val x1, x2, y1, y2, to = frame_at(k, f, k->rotated, ir_int(b, g0 + g), p.offset[i]), second = ir_atc(b, to, (int64_t)k->K / 2 * 4);
+            if (distance) {
+                load_pairs(k, NHA_F32, frame_at(k, f, k->qw, ir_int(b, g0 + g), 0), p.offset[i], width, &x1, &x2);
+            } else {
+                x1 = f32_at(b, to, 0, width);
+                x2 = f32_at(b, second, 0, width);
+            }
             rotation(b, x1, x2, c, s, &y1, &y2);
-            val to = frame_at(k, f, k->rotated, ir_int(b, g0 + g), p.offset[i]);
             ir_store(b, y1, to, 4);
-            ir_store(b, y2, ir_atc(b, to, (int64_t)k->K / 2 * 4), 4);
+            ir_store(b, y2, second, 4);
         }
     }
+}
+
+/* The same for the group of keys from `group` on, after those of the group before it, if group > first. Turning back rounds; three times in
+ * a row add 1e-7 at most. */
+static void rotate_to_group(decode *x, val f, val group, val first, int g0, int heads) {
+    ir *b = &x->k->b;
+    ir_if afresh;
+    val in_turn = ir_urem(b, ir_sub(b, group, first), ir_int(b, DECODE_ANGLES * DECODE_TURNS));
+    ir_if_begin(b, &afresh, ir_cmp(b, "==", in_turn, ir_int(b, 0)));
+    rotate_queries(x, f, ir_sub(b, frame_i64(x->k, f, FRAME_POSITION), group), g0, heads);
+    ir_if_else(b, &afresh);
+    rotate_queries(x, f, NULL, g0, heads);
+    ir_if_end(b, &afresh);
 }
 
 static void dot_rotated(decode *x, val f, const window *w, int g0, int heads) {
@@ -181,11 +211,11 @@ static void dot_rotated(decode *x, val f, const window *w, int g0, int heads) {
     ir *b = &k->b;
     int esize = row_element_bytes(k->p->dtype);
     pieces p = pieces_of(k->K / 2, b->vl);
-    val position = frame_i64(k, f, FRAME_POSITION), ring = frame_ptr(k, f, FRAME_RING_K), entry = w->entry;
+    val ring = frame_ptr(k, f, FRAME_RING_K), entry = w->entry;
     ir_loop groups, keys;
     val first_group = ir_mulc(b, ir_floor_div(b, w->lowest, DECODE_ANGLES), DECODE_ANGLES), end = ir_add(b, w->lowest, w->count);
     ir_loop_begin(b, &groups, first_group, end, ir_int(b, DECODE_ANGLES), &entry, 1);
-    rotate_queries(x, f, ir_sub(b, position, groups.index), g0, heads);
+    rotate_to_group(x, f, groups.index, first_group, g0, heads);
     val from = ir_max(b, w->lowest, groups.index), to = ir_min(b, end, ir_addc(b, groups.index, DECODE_ANGLES));
     ir_loop_begin(b, &keys, from, to, ir_int(b, 1), &entry, 1);
     val key = ir_at(b, ring, ir_mulc(b, entry, (int64_t)k->K * esize)), acc[DECODE_HEADS_MAX];
