@@ -49,9 +49,8 @@ typedef struct window {
 window window_of(kernel *k, val f);
 /* Scores, then probabilities, of a head (i64) over the window. */
 val window_at(kernel *k, val f, const window *w, val head);
-/* At a token of the window, by index and entry: asks for `bytes` from byte `from` on of the row, of keys or of values,
- * PREFETCH bytes ahead. */
-void window_ask(kernel *k, val f, const window *w, val index, val entry, bool values, int64_t from, int64_t bytes);
+/* At a token of the window, by index and entry: the row to ask for, of keys or of values, PREFETCH bytes ahead, or NULL if none is. */
+val window_ask(kernel *k, val f, const window *w, val index, val entry, bool values);
 /* acc (of the ISA's length) + q * x, whatever their width: narrow products are widened with zeros */
 val accumulate_dot(ir *b, val acc, val q, val x, int width);
 /* entry + 1, or 0 at the ring's end */
@@ -59,9 +58,13 @@ val next_entry(ir *b, val entry, val ring);
 
 /* HEADS, evened out: query heads that share a pass over memory or values; further passes find what they read in a cache. */
 int decode_pass(const kernel *k);
-/* Asks for the lines of `bytes` at p + PREFETCH. Memories and rings of neighbouring heads are adjacent, so that what is asked
- * for past the end of one is the beginning of the next. */
-void prefetch_ahead(kernel *k, val p, int64_t bytes, bool write);
+/* Asks for the lines that begin in bytes from .. from + bytes of row, if not NULL: beside the load of the same bytes of a row before. Of
+ * two requests in the same cycle one comes late: streams that asked for two to sixteen lines at a time took 1.16x as long as those with
+ * something in between (bench/streams.c). */
+void ask_lines(ir *b, val row, int64_t from, int64_t bytes, bool write);
+/* At a row of the memory: the address PREFETCH bytes on, or NULL if that is 0. Memories and rings of neighbouring heads are adjacent, so
+ * that what is asked for past the end of one is the beginning of the next. */
+val memory_ask(kernel *k, val row);
 /* `width` floats at base + floats */
 val f32_at(ir *b, val base, int64_t floats, int width);
 

@@ -91,7 +91,6 @@ static void read_slots(kernel *k, val f, const memory_store *memory, val *acc, c
     for (int j = 0; update && resident && j < count; j++)
         token[j] = f32_at(b, frame_at(k, f, k->d_v, NULL, 0), p->offset[first + j], p->width[first + j]);
     int element = memory_bytes(memory);
-    int64_t span = (int64_t)(p->offset[first + count - 1] + p->width[first + count - 1] - p->offset[first]) * element;
     ir_loop loop;
     ir_loop_begin(b, &loop, from, to, ir_int(b, 1), acc, heads * count);
     val row = ir_at(b, ir_atc(b, memory->base, (int64_t)k->K * k->mp * element), ir_mulc(b, loop.index, k->vp * element)), slot = ir_mulc(b, loop.index, 4);
@@ -101,14 +100,14 @@ static void read_slots(kernel *k, val f, const memory_store *memory, val *acc, c
         keep = ir_load_f32(b, ir_at(b, frame_at(k, f, k->keep, NULL, 0), slot));
         scaled = ir_load_f32(b, ir_at(b, frame_at(k, f, k->scaled, NULL, 0), slot));
     }
-    val weight[DECODE_HEADS_MAX];
-    if (g0 == 0)
-        prefetch_ahead(k, ir_atc(b, row, (int64_t)p->offset[first] * element), span, update);
+    val weight[DECODE_HEADS_MAX], ask = g0 == 0 ? memory_ask(k, row) : NULL;
     for (int g = 0; g < heads; g++)
         weight[g] = ir_load_f32(b, ir_at(b, frame_at(k, f, k->slots_p, ir_int(b, g0 + g), 0), slot));
     for (int j = 0; j < count; j++) {
         int width = p->width[first + j];
-        val at = ir_atc(b, row, (int64_t)p->offset[first + j] * element), h = memory_load(memory, width, at);
+        int64_t byte = (int64_t)p->offset[first + j] * element;
+        ask_lines(b, ask, byte, (int64_t)width * element, update);
+        val at = ir_atc(b, row, byte), h = memory_load(memory, width, at);
         if (update) {
             if (!resident)
                 token[j] = f32_at(b, frame_at(k, f, k->d_v, NULL, 0), p->offset[first + j], width);
@@ -149,19 +148,19 @@ static void read_window(kernel *k, val f, const window *w, val *acc, const piece
     ir_loop loop;
     ir_loop_begin(b, &loop, from, to, ir_int(b, 1), carried, heads * count + 1);
     val row = ir_at(b, ring, ir_mulc(b, carried[0], (int64_t)k->V * esize)), weight[DECODE_HEADS_MAX];
-    int64_t span = (int64_t)(p->offset[first + count - 1] + p->width[first + count - 1] - p->offset[first]) * esize;
+    val ask = g0 == 0 ? window_ask(k, f, w, loop.index, carried[0], true) : NULL;
     for (int g = 0; g < heads; g++)
         weight[g] = ir_load_f32(b, ir_at(b, window_at(k, f, w, ir_int(b, g0 + g)), ir_mulc(b, loop.index, 4)));
     for (int j = 0; j < count; j++) {
         int width = p->width[first + j];
-        val v = ir_load_dtype(b, k->p->dtype, width, ir_atc(b, row, (int64_t)p->offset[first + j] * esize));
+        int64_t byte = (int64_t)p->offset[first + j] * esize;
+        ask_lines(b, ask, byte, (int64_t)width * esize, false);
+        val v = ir_load_dtype(b, k->p->dtype, width, ir_atc(b, row, byte));
         v = tile_map(b, k->p->value_map, v);
         for (int g = 0; g < heads; g++)
             carried[1 + g * count + j] = ir_fma(b, broadcast(b, weight[g], width), v, carried[1 + g * count + j]);
         ir_barrier(b);
     }
-    if (g0 == 0) /* last: its addresses need registers that the weights' have taken */
-        window_ask(k, f, w, loop.index, carried[0], true, (int64_t)p->offset[first] * esize, span);
     carried[0] = next_entry(b, carried[0], w->ring);
     ir_loop_end(b, &loop, carried);
     memcpy(acc, carried + 1, sizeof acc[0] * (size_t)(heads * count));

@@ -73,12 +73,12 @@ static void store_dots(kernel *k, val f, const window *w, const val *acc, int g0
 
 /* Rings are read from the window's first entry on, round their end; so they are asked for, and past the window's last token
  * the first ones of the stream that comes next: after keys the values, after values the keys of the next head. */
-void window_ask(kernel *k, val f, const window *w, val index, val entry, bool values, int64_t from, int64_t bytes) {
+val window_ask(kernel *k, val f, const window *w, val index, val entry, bool values) {
     ir *b = &k->b;
     int64_t esize = row_element_bytes(k->p->dtype), row[2] = {k->K * esize, k->V * esize};
     int64_t ahead = k->tile.knob[GEN_PREFETCH] / row[values];
     if (ahead == 0)
-        return;
+        return NULL;
     ahead = ahead < k->W ? ahead : k->W;
     val keys = frame_ptr(k, f, k->p->rope == NHA_ROPE_GIVEN ? FRAME_RING_RK : FRAME_RING_K);
     val here = values ? frame_ptr(k, f, FRAME_RING_V) : keys;
@@ -87,9 +87,7 @@ void window_ask(kernel *k, val f, const window *w, val index, val entry, bool va
     val to = ir_add(b, ir_select(b, inside, entry, w->entry), ir_select(b, inside, ir_int(b, ahead), past));
     to = ir_select(b, ir_cmp(b, "<", to, w->ring), to, ir_sub(b, to, w->ring));
     val in_next = ir_at(b, next, ir_mulc(b, to, row[!values]));
-    val at = ir_select(b, inside, ir_at(b, here, ir_mulc(b, to, row[values])), in_next);
-    for (int64_t line = 0; line < bytes; line += 64)
-        ir_prefetch(b, ir_atc(b, at, from + line), false);
+    return ir_select(b, inside, ir_at(b, here, ir_mulc(b, to, row[values])), in_next);
 }
 
 val accumulate_dot(ir *b, val acc, val q, val x, int width) {
@@ -111,16 +109,18 @@ static void dot_plain(kernel *k, val f, const window *w, int g0, int heads) {
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), w->count, ir_int(b, 1), &entry, 1);
     val key = ir_at(b, ring, ir_mulc(b, entry, (int64_t)k->K * esize)), acc[DECODE_HEADS_MAX];
-    if (g0 == 0)
-        window_ask(k, f, w, loop.index, entry, false, 0, (int64_t)k->K * esize);
+    val ask = g0 == 0 ? window_ask(k, f, w, loop.index, entry, false) : NULL;
     for (int g = 0; g < heads; g++)
         acc[g] = ir_zero(b);
     for (int i = 0; i < p.count; i++) {
-        val x = ir_load_dtype(b, k->p->dtype, p.width[i], ir_atc(b, key, (int64_t)p.offset[i] * esize));
+        int64_t byte = (int64_t)p.offset[i] * esize;
+        ask_lines(b, ask, byte, (int64_t)p.width[i] * esize, false);
+        val x = ir_load_dtype(b, k->p->dtype, p.width[i], ir_atc(b, key, byte));
         for (int g = 0; g < heads; g++) {
             val q = f32_at(b, frame_at(k, f, k->qw, ir_int(b, g0 + g), 0), p.offset[i], p.width[i]);
             acc[g] = accumulate_dot(b, acc[g], q, x, p.width[i]);
         }
+        ir_barrier(b);
     }
     store_dots(k, f, w, acc, g0, heads, loop.index);
     entry = next_entry(b, entry, w->ring);
@@ -219,8 +219,7 @@ static void dot_rotated(decode *x, val f, const window *w, int g0, int heads) {
     val from = ir_max(b, w->lowest, groups.index), to = ir_min(b, end, ir_addc(b, groups.index, DECODE_ANGLES));
     ir_loop_begin(b, &keys, from, to, ir_int(b, 1), &entry, 1);
     val key = ir_at(b, ring, ir_mulc(b, entry, (int64_t)k->K * esize)), acc[DECODE_HEADS_MAX];
-    if (g0 == 0)
-        window_ask(k, f, w, ir_sub(b, keys.index, w->lowest), entry, false, 0, (int64_t)k->K * esize);
+    val ask = g0 == 0 ? window_ask(k, f, w, ir_sub(b, keys.index, w->lowest), entry, false) : NULL;
     val table = ir_mulc(b, ir_sub(b, keys.index, groups.index), (int64_t)k->hp * 4);
     for (int g = 0; g < heads; g++)
         acc[g] = ir_zero(b);
@@ -229,10 +228,13 @@ static void dot_rotated(decode *x, val f, const window *w, int g0, int heads) {
         val x1, x2, y1, y2, c = f32_at(b, ir_at(b, x->table.cosine, table), p.offset[i], width);
         load_pairs(k, k->p->dtype, key, p.offset[i], width, &x1, &x2);
         rotation(b, x1, x2, c, f32_at(b, ir_at(b, x->table.sine, table), p.offset[i], width), &y1, &y2);
-        for (int g = 0; g < heads; g++) {
-            val q = frame_at(k, f, k->rotated, ir_int(b, g0 + g), 0);
-            acc[g] = accumulate_dot(b, acc[g], f32_at(b, q, p.offset[i], width), y1, width);
-            acc[g] = accumulate_dot(b, acc[g], f32_at(b, q, k->K / 2 + p.offset[i], width), y2, width);
+        for (int half = 0; half < 2; half++) { /* the next lines to ask for have nothing to do with the element, but come at its pace */
+            ask_lines(b, ask, (int64_t)(2 * p.offset[i] + half * width) * esize, (int64_t)width * esize, false);
+            for (int g = 0; g < heads; g++) {
+                val q = f32_at(b, frame_at(k, f, k->rotated, ir_int(b, g0 + g), 0), half * (k->K / 2) + p.offset[i], width);
+                acc[g] = accumulate_dot(b, acc[g], q, half ? y2 : y1, width);
+            }
+            ir_barrier(b);
         }
     }
     store_dots(k, f, w, acc, g0, heads, ir_sub(b, keys.index, w->lowest));
