@@ -26,11 +26,6 @@ int decode_pass(const kernel *k) {
     return tile_even(k->G, k->tile.knob[GEN_HEADS]);
 }
 
-void ask_lines(ir *b, val row, int64_t from, int64_t bytes, bool write) {
-    for (int64_t line = (from + 63) / 64 * 64; row && line < from + bytes; line += 64)
-        ir_prefetch(b, ir_atc(b, row, line), write);
-}
-
 val memory_ask(kernel *k, val row) {
     int ahead = k->tile.knob[GEN_PREFETCH];
     return ahead ? ir_atc(&k->b, row, ahead) : NULL;
@@ -62,7 +57,7 @@ static void score_slots_block(kernel *k, val f, const memory_store *memory, int 
         val ask = first ? memory_ask(k, row) : NULL;
         for (int j = 0; j < nv; j++) {
             val at = ir_atc(b, row, (int64_t)j * b->vl * element);
-            ask_lines(b, ask, (int64_t)j * b->vl * element, (int64_t)b->vl * element, update);
+            ir_prefetch_lines(b, ask, (int64_t)j * b->vl * element, (int64_t)b->vl * element, update);
             h[j] = memory_load(memory, b->vl, at);
             if (update && !resident) {
                 val new = ir_fmul(b, ir_load_v(b, frame_at(k, f, k->s, NULL, (col + j) * b->vl)), key);
@@ -74,7 +69,7 @@ static void score_slots_block(kernel *k, val f, const memory_store *memory, int 
                 h[j] = ir_select(b, keep[j], ir_fadd(b, h[j], new), new);
                 memory_put(memory, h[j], at);
             }
-            ir_barrier(b); /* one line is asked for with each that is read: see ask_lines */
+            ir_barrier(b); /* one line is asked for with each that is read: see ir_prefetch_lines */
         }
         for (int g = 0; g < heads; g++) {
             val q = ir_splat(b, ir_load_f32(b, ir_at(b, frame_at(k, f, k->qs, ir_int(b, g0 + g), r), column)));

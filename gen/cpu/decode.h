@@ -58,10 +58,6 @@ val next_entry(ir *b, val entry, val ring);
 
 /* HEADS, evened out: query heads that share a pass over memory or values; further passes find what they read in a cache. */
 int decode_pass(const kernel *k);
-/* Asks for the lines that begin in bytes from .. from + bytes of row, if not NULL: beside the load of the same bytes of a row before. Of
- * two requests in the same cycle one comes late: streams that asked for two to sixteen lines at a time took 1.16x as long as those with
- * something in between (bench/streams.c). */
-void ask_lines(ir *b, val row, int64_t from, int64_t bytes, bool write);
 /* At a row of the memory: the address PREFETCH bytes on, or NULL if that is 0. Memories and rings of neighbouring heads are adjacent, so
  * that what is asked for past the end of one is the beginning of the next. */
 val memory_ask(kernel *k, val row);

@@ -15,8 +15,7 @@ void decode_ask_pending(kernel *k, val f) {
     ir_loop tokens;
     ir_loop_begin(b, &tokens, ir_int(b, 0), frame_i64(k, f, FRAME_PENDING_COUNT), ir_int(b, 1), NULL, 0);
     val token = pending_at(k, f, tokens.index, 0);
-    for (int64_t line = 0; line < k->pending_floats * 4; line += 64)
-        ir_prefetch(b, ir_atc(b, token, line), false);
+    ir_prefetch_row(b, token, k->pending_floats * 4);
     ir_loop_end(b, &tokens, NULL);
 }
 

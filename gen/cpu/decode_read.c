@@ -106,7 +106,7 @@ static void read_slots(kernel *k, val f, const memory_store *memory, val *acc, c
     for (int j = 0; j < count; j++) {
         int width = p->width[first + j];
         int64_t byte = (int64_t)p->offset[first + j] * element;
-        ask_lines(b, ask, byte, (int64_t)width * element, update);
+        ir_prefetch_lines(b, ask, byte, (int64_t)width * element, update);
         val at = ir_atc(b, row, byte), h = memory_load(memory, width, at);
         if (update) {
             if (!resident)
@@ -154,7 +154,7 @@ static void read_window(kernel *k, val f, const window *w, val *acc, const piece
     for (int j = 0; j < count; j++) {
         int width = p->width[first + j];
         int64_t byte = (int64_t)p->offset[first + j] * esize;
-        ask_lines(b, ask, byte, (int64_t)width * esize, false);
+        ir_prefetch_lines(b, ask, byte, (int64_t)width * esize, false);
         val v = ir_load_dtype(b, k->p->dtype, width, ir_atc(b, row, byte));
         v = tile_map(b, k->p->value_map, v);
         for (int g = 0; g < heads; g++)

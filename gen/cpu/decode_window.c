@@ -114,7 +114,7 @@ static void dot_plain(kernel *k, val f, const window *w, int g0, int heads) {
         acc[g] = ir_zero(b);
     for (int i = 0; i < p.count; i++) {
         int64_t byte = (int64_t)p.offset[i] * esize;
-        ask_lines(b, ask, byte, (int64_t)p.width[i] * esize, false);
+        ir_prefetch_lines(b, ask, byte, (int64_t)p.width[i] * esize, false);
         val x = ir_load_dtype(b, k->p->dtype, p.width[i], ir_atc(b, key, byte));
         for (int g = 0; g < heads; g++) {
             val q = f32_at(b, frame_at(k, f, k->qw, ir_int(b, g0 + g), 0), p.offset[i], p.width[i]);
@@ -229,7 +229,7 @@ static void dot_rotated(decode *x, val f, const window *w, int g0, int heads) {
         load_pairs(k, k->p->dtype, key, p.offset[i], width, &x1, &x2);
         rotation(b, x1, x2, c, f32_at(b, ir_at(b, x->table.sine, table), p.offset[i], width), &y1, &y2);
         for (int half = 0; half < 2; half++) { /* the next lines to ask for have nothing to do with the element, but come at its pace */
-            ask_lines(b, ask, (int64_t)(2 * p.offset[i] + half * width) * esize, (int64_t)width * esize, false);
+            ir_prefetch_lines(b, ask, (int64_t)(2 * p.offset[i] + half * width) * esize, (int64_t)width * esize, false);
             for (int g = 0; g < heads; g++) {
                 val q = f32_at(b, frame_at(k, f, k->rotated, ir_int(b, g0 + g), 0), half * (k->K / 2) + p.offset[i], width);
                 acc[g] = accumulate_dot(b, acc[g], q, half ? y2 : y1, width);

@@ -356,10 +356,23 @@ void ir_prefetch(ir *b, val p, bool write) {
     intrinsic(b, "llvm.prefetch", &b->ptr, 1, args, 4);
 }
 
+void ir_prefetch_lines(ir *b, val row, int64_t from, int64_t bytes, bool write) {
+    for (int64_t line = (from + 63) / 64 * 64; row && line < from + bytes; line += 64)
+        ir_prefetch(b, ir_atc(b, row, line), write);
+}
+
+/* As many instructions as a core takes in a cycle (x86 and ARM have the same name for one that does nothing). */
+static void next_cycle(ir *b) {
+    char nothing[] = "nop; nop; nop; nop; nop; nop";
+    LLVMTypeRef type = LLVMFunctionType(b->void_type, NULL, 0, false);
+    val code = LLVMGetInlineAsm(type, nothing, sizeof nothing - 1, "~{memory}", 9, true, false, LLVMInlineAsmDialectATT, false);
+    LLVMBuildCall2(b->builder, type, code, NULL, 0, "");
+}
+
 void ir_prefetch_row(ir *b, val p, int64_t bytes) {
     for (int64_t at = 0; at < bytes; at += 64) {
-        val args[] = {ir_atc(b, p, at), ir_i32(b, 0), ir_i32(b, 2), ir_i32(b, 1)};
-        intrinsic(b, "llvm.prefetch", &b->ptr, 1, args, 4);
+        ir_prefetch(b, ir_atc(b, p, at), false);
+        next_cycle(b);
     }
 }
 

@@ -52,19 +52,18 @@ void pending_weigh(kernel *k, val f) {
 
 /* ---- fold ---- */
 
-/* Asks for what lies PREFETCH bytes ahead, where that is a knob (decode: the memory is the row's). */
-static void ask(kernel *k, val p, int64_t bytes) {
-    for (int64_t line = 0; k->tile.knob[GEN_PREFETCH] && line < bytes; line += 64)
-        ir_prefetch(&k->b, ir_atc(&k->b, p, k->tile.knob[GEN_PREFETCH] + line), true);
-}
-
-/* h' of nv vectors at `row`, given the sums of new */
+/* h' of nv vectors at `row`, given the sums of new. What lies PREFETCH bytes ahead is asked for, where that is a knob (decode: the
+ * memory is the row's). */
 static void renew(const memory_store *m, val row, const val *new, const val *keep, const val *scaled, int nv) {
     ir *b = &m->k->b;
+    const int64_t ahead = m->k->tile.knob[GEN_PREFETCH], bytes = (int64_t)b->vl * memory_bytes(m);
+    val ask = ahead ? ir_atc(b, row, ahead) : NULL;
     for (int c = 0; c < nv; c++) {
-        val at = ir_atc(b, row, (int64_t)c * b->vl * memory_bytes(m)), h = memory_load(m, b->vl, at);
+        ir_prefetch_lines(b, ask, c * bytes, bytes, true);
+        val at = ir_atc(b, row, c * bytes), h = memory_load(m, b->vl, at);
         val sum = ir_fma(b, scaled[c], h, new[c]);
         memory_put(m, ir_select(b, keep[c], ir_fadd(b, h, sum), sum), at);
+        ir_barrier(b);
     }
 }
 
@@ -98,7 +97,6 @@ static void fold_keys(kernel *k, val f, const memory_store *m, int col, int nv) 
     ir_loop_end(b, &tokens, new);
     for (int r = 0; r < FOLD_ROWS; r++) {
         val at = ir_atc(b, row, (int64_t)r * k->mp * memory_bytes(m));
-        ask(k, at, (int64_t)nv * b->vl * memory_bytes(m));
         renew(m, at, new + r * nv, keep, scaled, nv);
     }
     ir_loop_end(b, &rows, NULL);
@@ -128,7 +126,6 @@ static void fold_values(kernel *k, val f, const memory_store *m, int col, int nv
         keep[c] = keep[0];
         scaled[c] = scaled[0];
     }
-    ask(k, row, (int64_t)nv * b->vl * memory_bytes(m));
     renew(m, row, new, keep, scaled, nv);
     ir_loop_end(b, &slots, NULL);
 }
