@@ -96,7 +96,8 @@ static void test_page(void **state) {
     for (size_t i = 0; i < sizeof said / sizeof *said; i++)
         if (!strstr(page, said[i]))
             fail_msg("%s is not there", said[i]);
-    assert_int_equal(count_of(page, "<svg"), 1 + 2 + 3 + 7); /* roofline; of both ops the model and the knobs of more than one value */
+    assert_int_equal(count_of(page, "<svg"),
+                     1 + 2 + 3 + 7); /* roofline; of both ops the model and the knobs of more than one value */
     assert_int_equal(count_of(page, "class=\"best\""), 2 + 1 + 7);
     free(page);
     free(text);
@@ -171,6 +172,49 @@ static void test_words(void **state) {
     assert_non_null(strstr(text, "Nothing was timed"));
 }
 
+/* Who was fastest and then faulted is neither the winner nor its rival, and the page says what became of it. */
+static void test_lost(void **state) {
+    (void)state;
+    static const char problem[] =
+        "name: x\nhead_dim: 32\nheads: {query: 2, kv: 1}\nslots: 16\nwindow: 16\ndtype: f32\n";
+    static const double times[] = {5, 6, 8, 9}; /* of the default's 10 */
+    static const char *const tiles[] = {"avx2.a", "avx2.b", "avx2.c", "avx2.d"};
+    for (int lost = 2; lost <= 4; lost += 2) {
+        err e = {0};
+        base_buf journal = {0};
+        tune_origin origin = {.name = "x", .device = "cpu", .threads = 1, .problem = (char *)(uintptr_t)problem};
+        tune_line_write_origin(&journal, &origin);
+        for (int i = 0; i < 4; i++) {
+            tune_record r = {.kind = TUNE_RECORD_VERIFIED, .op = NHA_DECODE, .order = i + 1};
+            snprintf(r.tile, sizeof r.tile, "%s", tiles[i]);
+            tune_line_write(&journal, &r, "cpu", "cpu");
+            r.kind = i < lost ? TUNE_RECORD_FINAL : TUNE_RECORD_HEAT;
+            r.batch = r.tokens = r.timed_batch = r.timed_tokens = 1;
+            r.samples = (tune_samples){.us = {times[i], times[i]}, .count = 2};
+            r.base = (tune_samples){.us = {10, 10}, .count = 2};
+            tune_line_write(&journal, &r, "cpu", "cpu");
+            r.kind = TUNE_RECORD_FAILED;
+            snprintf(r.why, sizeof r.why, "made up to fault");
+            if (i < lost)
+                tune_line_write(&journal, &r, "cpu", "cpu");
+        }
+        assert_true(base_buf_ok(&journal, "test", &e));
+        char *page = write_page(journal.data, journal.size, lost == 4 ? "none" : "avx2.c");
+        static const char *const two[] = {
+            "<b>avx2.c</b>", "in the heat (2 paired rounds). The next, avx2.d, took 12.5% longer",
+            "2 that had taken less time are out, the fastest of them, avx2.a, because: made up to fault."};
+        static const char *const all[] = {"<b>the untuned default</b>", "none of the 4 others that were timed holds",
+                                          "4 that had taken less time are out, the fastest of them, avx2.a,"};
+        for (int i = 0; i < 3; i++)
+            if (!strstr(page, lost == 4 ? all[i] : two[i]))
+                fail_msg("no \"%s\"", lost == 4 ? all[i] : two[i]);
+        assert_int_equal(count_of(page, "failed: made up to fault"), lost);
+        check_markup(page);
+        free(page);
+        base_buf_free(&journal);
+    }
+}
+
 /* Whatever order they were measured in: where products run on tiles, those are their limit, and the page says so. */
 static void test_tiles(void **state) {
     (void)state;
@@ -220,6 +264,7 @@ static void test_tiles(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_page), cmocka_unit_test(test_hostile),
-                                       cmocka_unit_test(test_words), cmocka_unit_test(test_tiles)};
+                                       cmocka_unit_test(test_words), cmocka_unit_test(test_tiles),
+                                       cmocka_unit_test(test_lost)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
