@@ -72,13 +72,33 @@ static char *write_page(const char *journal, size_t size, const char *winner) {
     return base_buf_take(&out, NULL, "test", &e);
 }
 
-static void test_page(void **state) {
-    (void)state;
+/* The first line of a journal of kernels for a small problem. */
+static void write_origin(base_buf *journal, bool bf16) {
+    static char f32[] = "name: x\nhead_dim: 32\nheads: {query: 2, kv: 1}\nslots: 16\nwindow: 16\ndtype: f32\n";
+    static char half[] = "name: x\nhead_dim: 32\nheads: {query: 2, kv: 1}\nslots: 16\nwindow: 16\ndtype: bf16\n";
+    const tune_origin origin = {.name = "x",
+                                .device = "cpu",
+                                .arch = "machine",
+                                .compiler = "c",
+                                .nhac = "n",
+                                .threads = 1,
+                                .problem = bf16 ? half : f32};
+    tune_line_write_origin(journal, &origin);
+}
+
+static char *write_recording(void) {
     err e = {0};
     char *text;
     size_t size;
     assert_true(base_file_read(RECORDING, TUNE_JOURNAL_BYTES_MAX, &text, &size, "test", &e));
     char *page = write_page(text, size, "avx512.sv4.rv4.e5.m4.f8192.h4.d1.r16");
+    free(text);
+    return page;
+}
+
+static void test_page(void **state) {
+    (void)state;
+    char *page = write_recording();
     check_markup(page);
     static const char *const foreign[] = {"http:", "https:", "<script", "<link", "url(", "@import", "src="};
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
@@ -100,7 +120,6 @@ static void test_page(void **state) {
                      1 + 2 + 3 + 7); /* roofline; of both ops the model and the knobs of more than one value */
     assert_int_equal(count_of(page, "class=\"best\""), 2 + 1 + 7);
     free(page);
-    free(text);
 }
 
 /* The journal's texts may be anything. */
@@ -175,15 +194,12 @@ static void test_words(void **state) {
 /* Who was fastest and then faulted is neither the winner nor its rival, and the page says what became of it. */
 static void test_lost(void **state) {
     (void)state;
-    static const char problem[] =
-        "name: x\nhead_dim: 32\nheads: {query: 2, kv: 1}\nslots: 16\nwindow: 16\ndtype: f32\n";
     static const double times[] = {5, 6, 8, 9}; /* of the default's 10 */
     static const char *const tiles[] = {"avx2.a", "avx2.b", "avx2.c", "avx2.d"};
     for (int lost = 2; lost <= 4; lost += 2) {
         err e = {0};
         base_buf journal = {0};
-        tune_origin origin = {.name = "x", .device = "cpu", .threads = 1, .problem = (char *)(uintptr_t)problem};
-        tune_line_write_origin(&journal, &origin);
+        write_origin(&journal, false);
         for (int i = 0; i < 4; i++) {
             tune_record r = {.kind = TUNE_RECORD_VERIFIED, .op = NHA_DECODE, .order = i + 1};
             snprintf(r.tile, sizeof r.tile, "%s", tiles[i]);
@@ -225,16 +241,7 @@ static void test_tiles(void **state) {
     for (int o = 0; o < 3; o++) {
         err e = {0};
         base_buf journal = {0};
-        tune_origin origin = {
-            .name = "x",
-            .device = "cpu",
-            .arch = "machine",
-            .compiler = "c",
-            .nhac = "n",
-            .threads = 1,
-            .problem = (char *)(uintptr_t) "name: x\nhead_dim: 32\nheads: {query: 2, kv: 1}\nslots: 16\nwindow: 16\n"
-                                           "dtype: bf16\n"};
-        tune_line_write_origin(&journal, &origin);
+        write_origin(&journal, true);
         tune_record r = {.kind = TUNE_RECORD_FINAL,
                          .op = NHA_PREFILL,
                          .batch = 1,
@@ -327,23 +334,13 @@ static int check_labels(const char *page) {
 static void test_labels(void **state) {
     (void)state;
     err e = {0};
-    char *text;
-    size_t size;
-    assert_true(base_file_read(RECORDING, TUNE_JOURNAL_BYTES_MAX, &text, &size, "test", &e));
-    char *page = write_page(text, size, "avx512.sv4.rv4.e5.m4.f8192.h4.d1.r16");
+    char *page = write_recording();
     assert_int_equal(check_labels(page), 2 + 2 + 2); /* shapes, roofs of products, of memory */
     assert_non_null(strstr(page, ">prefill 1x4096<"));
     assert_non_null(strstr(page, ">decode 64x1<"));
     free(page);
-    free(text);
     base_buf journal = {0};
-    tune_origin origin = {
-        .name = "x",
-        .device = "cpu",
-        .threads = 1,
-        .problem = (char *)(uintptr_t) "name: x\nhead_dim: 32\nheads: {query: 2, kv: 1}\nslots: 16\nwindow: 16\n"
-                                       "dtype: f32\n"};
-    tune_line_write_origin(&journal, &origin);
+    write_origin(&journal, false);
     for (int i = 0; i < 16; i++) {
         tune_record r = {.kind = TUNE_RECORD_FINAL, .op = NHA_DECODE, .tile = "avx2.a", .batch = 64 + i, .tokens = 1};
         r.timed_batch = r.batch;
