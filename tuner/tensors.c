@@ -129,8 +129,7 @@ static const st_tensor *get(const tune_tensors *t, const char *name, st_dtype dt
     st_shape_text(rank, shape, want, sizeof want);
     for (int i = 0; i < rank; i++)
         any = any || shape[i] < 0;
-    st_error(&t->file, name, e, "its shape is %s; the library needs %s%s", is, want,
-             any ? " (-1: any)" : "");
+    st_error(&t->file, name, e, "its shape is %s; the library needs %s%s", is, want, any ? " (-1: any)" : "");
     return NULL;
 }
 
