@@ -529,6 +529,34 @@ static void test_finalists_fault(void **state) {
     }
 }
 
+static bool default_faults(const gen_tile *t) {
+    gen_tile first;
+    gen_tile_default(&problem, NHA_DECODE, gen_isa_find("avx2"), &first);
+    return memcmp(t, &first, sizeof first) == 0;
+}
+
+/* A default that faults is an error of its own: nobody who ran beside it is called failed for it. */
+static void test_default_faults(void **state) {
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        err e = {0};
+        tune_search s;
+        m.cost = bowl;
+        m.wrong = right;
+        m.faults = default_faults;
+        m.fault_above = k ? 64u << 20 : 1; /* on the shape itself alone, or in first impressions */
+        open_search(&s, "model", 10000);
+        assert_false(tune_search_run(&s, &e));
+        assert_int_equal(e.code, ERR_DEVICE);
+        assert_non_null(strstr(e.text, "(the untuned default), while it was timed: made up to fault"));
+        assert_int_equal(lost_of(&s), 0);
+        err_clear(&e);
+        tune_search_close(&s);
+        leave(NULL);
+        enter(NULL);
+    }
+}
+
 /* It ends when the time is up, though none has held by then. */
 static void test_all_fault(void **state) {
     (void)state;
@@ -631,6 +659,6 @@ int main(void) {
                                        TEST(test_wrong_default),   TEST(test_implausible),
                                        TEST(test_noise),           TEST(test_faults),
                                        TEST(test_finalists_fault), TEST(test_all_fault),
-                                       TEST(test_winner_is_lost)};
+                                       TEST(test_default_faults),  TEST(test_winner_is_lost)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
