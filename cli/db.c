@@ -67,8 +67,8 @@ static bool merge(const char *const *files, int count, err *e) {
            "journal%s written\n",
            o.files, o.files == 1 ? "" : "s", o.added, o.older, o.same, o.journals, o.journals == 1 ? "" : "s");
     if (o.damaged || o.foreign || o.homeless)
-        printf("not taken: %d damaged lines, %d of another version, %d that do not say where they come from\n",
-               o.damaged, o.foreign, o.homeless);
+        printf("not taken: %d damaged line%s, %d of another version, %d that do not say where they come from\n",
+               o.damaged, o.damaged == 1 ? "" : "s", o.foreign, o.homeless);
     return true;
 }
 

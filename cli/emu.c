@@ -229,7 +229,8 @@ int cli_emu(const cli_command *self, int argc, char **argv) {
     if (!ok)
         goto done;
     if ((size_t)args.count != k->param_count) {
-        ok = err_set(&e, ERR_USAGE, "usage", "%s takes %zu arguments, not %d", k->name, k->param_count, args.count);
+        ok = err_set(&e, ERR_USAGE, "usage", "%s takes %zu argument%s, not %d", k->name, k->param_count,
+                     k->param_count == 1 ? "" : "s", args.count);
         goto done;
     }
     for (int i = 0; ok && i < args.count; i++)

@@ -34,7 +34,8 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 static void help(FILE *out) {
     fprintf(out, "nhac %s: tuned kernels for Native Hybrid Attention\n\n", NHA_VERSION);
     for (int i = 0; i < COMMANDS; i++)
-        fprintf(out, "  nhac %s %s\n      %s\n", commands[i].name, commands[i].usage, commands[i].purpose);
+        fprintf(out, "  nhac %s%s%s\n      %s\n", commands[i].name, commands[i].usage[0] ? " " : "", commands[i].usage,
+                commands[i].purpose);
     fprintf(out, "\nNHAC_DEBUG=A,B,... prints to stderr:\n");
     for (int i = 0; i < TUNE_DEBUG_COUNT; i++)
         fprintf(out, "  %-8s %s\n", tune_debug_name(i), tune_debug_help(i));
@@ -58,7 +59,8 @@ int main(int argc, char **argv) {
         if (strcmp(argv[1], commands[i].name) != 0)
             continue;
         if (argc == 3 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
-            printf("usage: nhac %s %s\n%s\n", commands[i].name, commands[i].usage, commands[i].purpose);
+            printf("usage: nhac %s%s%s\n%s\n", commands[i].name, commands[i].usage[0] ? " " : "", commands[i].usage,
+                   commands[i].purpose);
             return 0;
         }
         int status = commands[i].run(&commands[i], argc - 2, argv + 2);

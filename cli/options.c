@@ -107,7 +107,7 @@ int cli_fail(const cli_command *self, err *e) {
     bool usage = e->code == ERR_USAGE;
     err_print(stderr, e);
     if (usage)
-        fprintf(stderr, "usage: nhac %s %s\n", self->name, self->usage);
+        fprintf(stderr, "usage: nhac %s%s%s\n", self->name, self->usage[0] ? " " : "", self->usage);
     err_clear(e);
     return status ? status : 1;
 }

@@ -1,4 +1,4 @@
-/* render.h: partial preprocessing of CUDA templates (DESIGN section 3): knobs become constants, conditions over knobs
+/* render.h: partial preprocessing of CUDA templates: knobs become constants, conditions over knobs
  * are decided, parts are inlined; all else, comments included, stays as it was written.
  *
  * The language. A knob is declared at file scope, before its first use, in the template or in a part (in several files

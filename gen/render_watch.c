@@ -1,5 +1,5 @@
 /* render_watch.c: what the live text says of itself: constants that follow from knobs, assertions, and what the
- * template language refuses (DESIGN section 3). */
+ * template language refuses. */
 #include <stdlib.h>
 #include <string.h>
 

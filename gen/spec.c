@@ -1,4 +1,4 @@
-/* spec.c: the keys of a spec (DESIGN section 7) as tables, their defaults, and what must hold between them. */
+/* spec.c: the keys of a spec (docs/spec.md) as tables, their defaults, and what must hold between them. */
 #include "gen/spec.h"
 
 #include <ctype.h>

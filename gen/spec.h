@@ -1,4 +1,4 @@
-/* spec.h: reads a YAML spec (DESIGN section 7) into a problem, ops, targets and tuning hints. */
+/* spec.h: reads a YAML spec (docs/spec.md) into a problem, ops, targets and tuning hints. */
 #ifndef GEN_SPEC_H
 #define GEN_SPEC_H
 

@@ -19,7 +19,7 @@ const gen_choice gen_slot_map_choices[] = {
 const gen_choice gen_value_map_choices[] = {{"identity", NHA_MAP_IDENTITY, false}, {"silu", NHA_MAP_SILU, false}, END};
 const gen_choice gen_op_choices[] = {
     {"prefill", NHA_PREFILL, false}, {"decode", NHA_DECODE, false}, {"backward", NHA_BACKWARD, true}, END};
-/* DESIGN section 4. Whether this build can make them is decided later. */
+/* Whether this build can make them is decided later. */
 const gen_choice gen_target_choices[] = {
     {"cpu", 0, false},   {"sm_80", 1, false},  {"sm_86", 2, false},   {"sm_89", 3, false},
     {"sm_90", 4, false}, {"sm_90a", 5, false}, {"sm_100f", 6, false}, {"sm_120f", 7, false}, END};

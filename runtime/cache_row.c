@@ -108,7 +108,7 @@ nha_status nhr_row_position(const nha_problem *p, int32_t kind, const char *row,
     const int64_t *positions = (const int64_t *)(const void *)row;
     bool right = positions[0] >= 0 && positions[0] <= NHR_POS_MAX;
     for (int64_t i = 1; i < nhr_row_positions(p, kind); i++) right = right && positions[i] == positions[0];
-    right = right && (kind == NHA_CUDA || nhr_row_pending_right(p, row));
+    right = right && (kind == NHA_CUDA || nhr_pending_right(p, nhr_row_pending(p->heads_kv, row)));
     if (!right) return nhr_fail(error, NHA_BAD_DATA, "the row holds no cache: was it reset?");
     *pos = positions[0];
     return NHA_OK;

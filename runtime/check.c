@@ -8,7 +8,7 @@
 struct spec {
     const char *name;
     int64_t heads, dim, element; /* element in bytes */
-    int64_t align;               /* of base and strides, in bytes */
+    int64_t align;               /* of base and strides, in bytes: a power of two, so that no check divides */
 };
 
 struct call {
@@ -27,7 +27,7 @@ static nha_status check_stride(const struct call *call, const struct spec *spec,
         __builtin_add_overflow(*span, reach, span))
         return nhr_fail(call->error, NHA_INVALID_ARGUMENT, "%s: %s is %lld elements, out of range", spec->name, name,
                         (long long)stride);
-    if (*bytes % spec->align)
+    if (*bytes & (spec->align - 1))
         return nhr_fail(call->error, NHA_MISALIGNED,
                         "%s: %s is %lld elements = %lld bytes, not a multiple of %lld bytes", spec->name, name,
                         (long long)stride, (long long)*bytes, (long long)spec->align);
@@ -40,7 +40,7 @@ static nha_status check_tensor(const struct call *call, const struct spec *spec,
     nha_status status;
     if (!t->data && call->batch && call->tokens)
         return nhr_fail(call->error, NHA_INVALID_ARGUMENT, "%s is NULL", spec->name);
-    if ((uintptr_t)t->data % (uintptr_t)spec->align)
+    if ((uintptr_t)t->data & (uintptr_t)(spec->align - 1))
         return nhr_fail(call->error, NHA_MISALIGNED, "%s: the base address %p is not a multiple of %lld bytes",
                         spec->name, t->data, (long long)spec->align);
     out->data = t->data;
@@ -57,28 +57,20 @@ static nha_status check_tensors(const struct call *call, const nha_args *a, nha_
     int64_t HQ = p->heads_q, H = p->heads_kv, K = p->head_dim_qk, V = p->head_dim_v, M = p->slots;
     int64_t element = nhr_dtype_bytes(p->dtype), gate = nhr_dtype_bytes(p->gate_dtype);
     bool s = M && p->gate_s_given, given = p->rope == NHA_ROPE_GIVEN;
-    const struct {
-        bool used;
-        struct spec spec;
-        const nha_tensor *from;
-        nha_cpu_tensor *to;
-    } tensors[] = {
-        {true, {"q", HQ, K, element, 16}, &a->q, &out->q},
-        {true, {"k", H, K, element, 16}, &a->k, &out->k},
-        {true, {"v", H, V, element, 16}, &a->v, &out->v},
-        {M > 0, {"gate", H, M, gate, gate}, &a->gate, &out->gate},
-        {s, {"s", H, M, gate, gate}, &a->s, &out->s},
-        {given, {"rq", HQ, K, element, 16}, &a->rq, &out->rq},
-        {given, {"rk", H, K, element, 16}, &a->rk, &out->rk},
-        {true, {"o", HQ, V, element, 16}, &a->o, &out->o},
-        {a->lse.data != NULL, {"lse", HQ, 1, sizeof(float), sizeof(float)}, &a->lse, &out->lse},
-    };
-    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
-        if (!tensors[i].used) continue;
-        nha_status status = check_tensor(call, &tensors[i].spec, tensors[i].from, tensors[i].to);
-        if (status) return status;
-    }
-    return NHA_OK;
+    nha_status status;
+    /* clang-format off */
+    if ((status = check_tensor(call, &(struct spec){"q", HQ, K, element, 16}, &a->q, &out->q)) ||
+        (status = check_tensor(call, &(struct spec){"k", H, K, element, 16}, &a->k, &out->k)) ||
+        (status = check_tensor(call, &(struct spec){"v", H, V, element, 16}, &a->v, &out->v)) ||
+        (M && (status = check_tensor(call, &(struct spec){"gate", H, M, gate, gate}, &a->gate, &out->gate))) ||
+        (s && (status = check_tensor(call, &(struct spec){"s", H, M, gate, gate}, &a->s, &out->s))) ||
+        (given && ((status = check_tensor(call, &(struct spec){"rq", HQ, K, element, 16}, &a->rq, &out->rq)) ||
+                   (status = check_tensor(call, &(struct spec){"rk", H, K, element, 16}, &a->rk, &out->rk)))) ||
+        (status = check_tensor(call, &(struct spec){"o", HQ, V, element, 16}, &a->o, &out->o)))
+        return status;
+    /* clang-format on */
+    if (!a->lse.data) return NHA_OK;
+    return check_tensor(call, &(struct spec){"lse", HQ, 1, sizeof(float), sizeof(float)}, &a->lse, &out->lse);
 }
 
 /* ---- Extents ---- */

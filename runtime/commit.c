@@ -43,8 +43,11 @@ void nhr_commit(const nha_problem *p, const nha_cpu_args *args, int64_t task) {
 }
 
 void nhr_advance(const nha_cpu_args *args) {
-    for (int64_t n = 0; n < args->sequences; n++) {
-        int64_t row = nhr_row_of(&args->cache, n);
-        if (row >= 0) *nhr_row_pos(&args->cache, row) += nhr_length(args, n);
+    const nha_cpu_cache cache = args->cache; /* copies: a position that is written could as well lie in *args */
+    const int32_t *cu = args->cu_seqlens;
+    const int64_t sequences = args->sequences, tokens = args->tokens;
+    for (int64_t n = 0; n < sequences; n++) {
+        int64_t row = nhr_row_of(&cache, n);
+        if (row >= 0) *nhr_row_pos(&cache, row) += cu ? (int64_t)cu[n + 1] - cu[n] : tokens;
     }
 }

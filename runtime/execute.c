@@ -64,6 +64,29 @@ static nha_status check_workspace(const nha_plan *plan, const void *workspace, s
     return NHA_OK;
 }
 
+/* Whether every row of the call holds a cache that its tokens fit in: positions from 0 to `most` after it. Nothing is
+ * decided on the way, so that the loads of all rows are in flight at once. */
+static inline bool scan_rows(const nha_plan *plan, const nha_cpu_args *a, int64_t most, const int32_t *cu,
+                             int32_t heads) {
+    uint64_t pending = 0;
+    bool wrong = false;
+    for (int64_t n = 0; n < a->sequences; n++) {
+        int64_t row = nhr_row_of(&a->cache, n), length = cu ? (int64_t)cu[n + 1] - cu[n] : a->tokens;
+        if (row < 0) continue;
+        const int64_t *header = nhr_row_pos(&a->cache, row);
+        wrong |= (*header < 0) | (*header > most - length);
+        pending |= nhr_row_pending(heads, (const char *)header);
+    }
+    return !wrong && nhr_pending_right(plan->problem, pending);
+}
+
+/* A decode of up to eight heads has a loop of its own: as many instructions for a row as there are in it. */
+static bool are_rows_right(const nha_plan *plan, const nha_cpu_args *a, int64_t most) {
+    int32_t heads = plan->problem->heads_kv;
+    return !a->cu_seqlens && heads <= 8 ? scan_rows(plan, a, most, NULL, 8)
+                                        : scan_rows(plan, a, most, a->cu_seqlens, heads);
+}
+
 /* On the CPU values are host memory and cheap to look at, so every plan checks them. */
 static nha_status check_values(const nha_plan *plan, const nha_cpu_args *a, nha_error *error) {
     nha_status status;
@@ -72,13 +95,14 @@ static nha_status check_values(const nha_plan *plan, const nha_cpu_args *a, nha_
     if (!plan->cached) return NHA_OK;
     if ((status = nhr_check_index(plan, a->cache.index, a->sequences, error))) return status;
     int64_t ring = a->cache.ring_tokens, most = ring < nhr_ring(plan->problem) ? ring : NHR_POS_MAX;
-    for (int64_t n = 0; n < a->sequences; n++) {
-        int64_t row = nhr_row_of(&a->cache, n), length = nhr_length(a, n);
+    if (are_rows_right(plan, a, most)) return NHA_OK;
+    for (int64_t n = 0; n < a->sequences; n++) { /* which one, and what is wrong with it */
+        int64_t row = nhr_row_of(&a->cache, n);
         if (row < 0) continue;
         int64_t pos = *nhr_row_pos(&a->cache, row);
-        if ((pos < 0 || pos > most - length) && (status = nhr_check_position(plan, row, pos, length, error)))
-            return status;
-        if (!nhr_row_pending_right(plan->problem, a->cache.pool + row * a->cache.row_bytes))
+        if ((status = nhr_check_position(plan, row, pos, nhr_length(a, n), error))) return status;
+        if (!nhr_pending_right(plan->problem,
+                               nhr_row_pending(plan->problem->heads_kv, a->cache.pool + row * a->cache.row_bytes)))
             return nhr_fail(error, NHA_BAD_DATA, "cache row %lld holds no cache: was it reset?", (long long)row);
     }
     return NHA_OK;

@@ -113,15 +113,21 @@ static inline int64_t *nhr_row_pos(const nha_cpu_cache *cache, int64_t row) {
 
 _Static_assert((NHA_CPU_PENDING & (NHA_CPU_PENDING - 1)) == 0 && NHA_CPU_PENDING <= 128, "a mask tells right counts");
 
-/* Whether each head of a row on the CPU has as many pending tokens as there can be: else it was never reset. Eight heads
- * at a time; the bytes behind the last one are zero. */
-static inline bool nhr_row_pending_right(const nha_problem *problem, const char *row) {
-    const uint64_t every = UINT64_MAX / 255, most = problem->slots ? NHA_CPU_PENDING - 1 : 0;
-    uint64_t counts, seen = 0;
-    for (int32_t h = 0; h < problem->heads_kv; h += 8) {
+/* The pending tokens of all (kv) heads of a row on the CPU, or-ed together, eight heads at a time; the bytes behind the last
+ * one are zero. Those of several rows may be or-ed again. */
+static inline uint64_t nhr_row_pending(int32_t heads, const char *row) {
+    uint64_t counts, seen;
+    __builtin_memcpy(&seen, row + NHA_CPU_ROW_PENDING, sizeof seen); /* there is a head */
+    for (int32_t h = 8; h < heads; h += 8) {
         __builtin_memcpy(&counts, row + NHA_CPU_ROW_PENDING + h, sizeof counts);
         seen |= counts;
     }
+    return seen;
+}
+
+/* Whether no head has more of them than there can be: else the row was never reset. */
+static inline bool nhr_pending_right(const nha_problem *problem, uint64_t seen) {
+    const uint64_t every = UINT64_MAX / 255, most = problem->slots ? NHA_CPU_PENDING - 1 : 0;
     return !(seen & ~(every * most));
 }
 

@@ -22,7 +22,15 @@ void tune_assembly_free(tune_assembly *a) {
     memset(a, 0, sizeof *a);
 }
 
-/* The loaded, verified candidate of this tile, made if it is not there yet; its place in owned, -1 on an error. */
+/* The last of owned. */
+static void drop(tune_assembly *a) {
+    tune_candidate *c = a->owned[--a->owned_count];
+    tune_candidate_unload(c);
+    free(c);
+}
+
+/* The loaded, verified candidate of this tile, made if it is not there yet; its place in owned, -1 on an error. One
+ * that does not verify is an ERR_MISMATCH or ERR_COMPILE, and is not kept. */
 static int obtain(tune_assembly *a, nha_op op, const tune_arch *arch, const tune_tile *tile,
                   const tune_prepare_options *options, err *e) {
     for (int i = 0; i < a->owned_count; i++) {
@@ -47,13 +55,16 @@ static int obtain(tune_assembly *a, nha_op op, const tune_arch *arch, const tune
         return -1;
     if (c->status != TUNE_VERIFIED) {
         err_set(e, c->status == TUNE_REJECTED ? ERR_MISMATCH : ERR_COMPILE, "verify", "%s: %s", c->string, c->why);
+        drop(a);
         return -1;
     }
     if (options->device->forget) /* it will not run again */
         options->device->forget(options->device, &c->library);
     a->sources[place] = tune_candidate_source(c, e);
-    if (!a->sources[place])
+    if (!a->sources[place]) {
+        drop(a);
         return -1;
+    }
     if (tune_debug(TUNE_DEBUG_SOURCE))
         fprintf(stderr, "%s\n", a->sources[place]);
     return place;
@@ -129,10 +140,39 @@ bool tune_assemble_defaults(tune_assembly *a, nha_op op, const tune_arch *arch, 
     return true;
 }
 
-bool tune_assemble_winner(tune_assembly *a, const tune_candidate *winner, const tune_bucket *bucket,
-                          const tune_prepare_options *options, err *e) {
-    if (winner->order == 0)
-        return true;
-    int place = obtain(a, winner->op, &winner->arch, &winner->tile, options, e);
-    return place >= 0 && add(a, place, TUNE_RANK_TUNED, bucket, e);
+/* Whether what *e says is a candidate's own failure: it is then the candidate's, and *e is clear. */
+static bool is_its_own(tune_candidate *c, err *e) {
+    if (e->code != ERR_MISMATCH && e->code != ERR_COMPILE)
+        return false;
+    size_t named = strlen(c->string);
+    const char *why =
+        strncmp(e->text, c->string, named) == 0 ? e->text + named + strspn(e->text + named, ": ") : e->text;
+    c->status = e->code == ERR_MISMATCH ? TUNE_REJECTED : TUNE_FAILED;
+    snprintf(c->why, sizeof c->why, "when it was verified for the library: %.200s", why);
+    err_clear(e);
+    return true;
+}
+
+bool tune_assemble_winner(tune_assembly *a, tune_search *s, int bucket, const tune_prepare_options *options,
+                          double deadline, int *winner, err *e) {
+    for (;;) {
+        *winner = tune_search_choose(s, bucket);
+        tune_candidate *c = &s->space.candidates[*winner];
+        if (c->order == 0)
+            return true;
+        int place = obtain(a, c->op, &c->arch, &c->tile, options, e);
+        if (place >= 0)
+            return add(a, place, TUNE_RANK_TUNED, &s->buckets[bucket], e);
+        if (!is_its_own(c, e))
+            return false;
+        bool more = s->clock.now(s->clock.context) < deadline;
+        tune_progress_line(s->progress, "note: %s: %s had won, and is out %s; %s", gen_op_name(c->op), c->string,
+                           c->why, more ? "the next best has its turn" : "the time is up: the default stays");
+        if (!tune_search_lose(s, c, e))
+            return false;
+        if (!more) {
+            *winner = 0;
+            return true;
+        }
+    }
 }

@@ -24,9 +24,11 @@ void tune_assembly_free(tune_assembly *a);
  * `arch`. Errors: ERR_MISMATCH or ERR_COMPILE where one is wrong. */
 bool tune_assemble_defaults(tune_assembly *a, nha_op op, const tune_arch *arch, const tune_prepare_options *options,
                             err *e);
-/* The kernel that won a bucket, verified again in this process, with the bucket's range. The default's own tile is not
- * added: its row of tune_assemble_defaults serves the bucket. */
-bool tune_assemble_winner(tune_assembly *a, const tune_candidate *winner, const tune_bucket *bucket,
-                          const tune_prepare_options *options, err *e);
+/* The kernel that wins a bucket of a search that was run, verified again in this process, with the bucket's range. One
+ * that does not hold is lost (tune_search_lose), and the next best is taken, until one holds or `deadline` by the
+ * clock: then the default. *winner: its place in the search's space. The default's own tile is not added: its row of
+ * tune_assemble_defaults serves the bucket. */
+bool tune_assemble_winner(tune_assembly *a, tune_search *search, int bucket, const tune_prepare_options *options,
+                          double deadline, int *winner, err *e);
 
 #endif

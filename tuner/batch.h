@@ -6,7 +6,7 @@
 #include "base/err.h"
 #include "gen/problem.h"
 
-/* N caches (DESIGN section 7, cache.*): tokens right-aligned, oldest first, zero before token 0. Owned by whoever
+/* N caches (docs/library.md, cache.*): tokens right-aligned, oldest first, zero before token 0. Owned by whoever
  * created it. */
 typedef struct tune_cache {
     int64_t sequences; /* N */

@@ -170,6 +170,8 @@ bool tune_database_merge(const char *folder, const char *const *files, int count
         ok = base_file_read(files[f], TUNE_JOURNAL_BYTES_MAX, &text, &size, "database", e) &&
              tune_journal_parse(text, size, &from, e);
         free(text);
+        if (ok && from.damaged && !from.count && !from.origin_count && !from.foreign)
+            ok = err_at(e, ERR_INPUT, "database", files[f], 0, 0, "is no journal: not one of its lines is intact");
         for (int i = 0; ok && i < from.origin_count; i++)
             ok = merge_origin(folder, &from, i, o, e);
         for (size_t i = 0; ok && i < from.count; i++)

@@ -61,10 +61,11 @@ static int contestants(const tune_search *s, int bucket, tune_stage from, const 
     return count;
 }
 
+/* Who was timed in a stage and has not failed since. */
 static int count_timed(const tune_search *s, tune_stage stage, int bucket) {
     int count = 0;
     for (int i = 1; i < s->space.count; i++)
-        count += tune_search_at(s, stage, i, bucket)->timed;
+        count += tune_search_at(s, stage, i, bucket)->timed && is_verified(s, i);
     return count;
 }
 
@@ -180,6 +181,18 @@ static bool reopen_shape(void *context, err *e) {
     return open_shape(f->s, f->bucket, &f->shape, &f->w, e);
 }
 
+/* How many of the group turned out wrong or faulted; says so. */
+static int count_lost(tune_search *s, tune_candidate *const *group, int count) {
+    int lost = 0;
+    for (int i = 0; i < count; i++)
+        if (group[i]->status == TUNE_FAILED || group[i]->status == TUNE_REJECTED) {
+            tune_progress_line(s->progress, "note: %s: %s was among the best, and is out: %s", gen_op_name(s->op),
+                               group[i]->string, group[i]->why);
+            lost++;
+        }
+    return lost;
+}
+
 bool tune_final(tune_search *s, int bucket, double deadline, err *e) {
     if (s->device->model)
         return true; /* a model says the same a second time */
@@ -209,12 +222,11 @@ bool tune_final(tune_search *s, int bucket, double deadline, err *e) {
             ok = tune_search_time_each(s, bucket, &f.shape, stages[k].stage, &reopener, group, count, &o, e);
             s->timing += tune_search_now(s) - begin;
         }
-        bool faulted = count > 0;
-        for (int i = 0; i < count; i++) {
-            faulted = faulted && group[i]->status == TUNE_FAILED;
+        for (int i = 0; i < count; i++)
             s->device->release(s->device, group[i]);
-        }
-        k += !(faulted && tune_search_now(s) < deadline); /* all of them faulted: the next best have their turn */
+        /* The places of those that are lost go to the next best, through all stages. Each time there are fewer. */
+        bool again = ok && count_lost(s, group, count) > 0 && tune_search_now(s) < deadline;
+        k = again ? 0 : k + 1;
     }
     if (ok && f.w && f.generation == s->device->place.generation && tune_search_now(s) + 2 < deadline)
         ok = tune_search_limits(s, bucket, f.w, e);
@@ -224,7 +236,7 @@ bool tune_final(tune_search *s, int bucket, double deadline, err *e) {
 
 /* ---- The choice ---- */
 
-/* The last stage that anyone reached. */
+/* The last stage that anyone reached who has not failed since. */
 static tune_stage reached(const tune_search *s, int bucket) {
     tune_stage stage = TUNE_FINAL;
     while (stage > TUNE_QUICK && count_timed(s, stage, bucket) == 0)

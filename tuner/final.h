@@ -9,7 +9,8 @@
 /* Seconds a call of the shape may take where everyone is measured on it. */
 #define TUNE_FINAL_CALL 0.25
 
-/* Runs the stages for a bucket until `deadline` by the clock, leaving out what the journal has. */
+/* Runs the stages for a bucket until `deadline` by the clock, leaving out what the journal has. Where one of the best
+ * turns out wrong or faults, the next best takes its place, from the first stage on. */
 bool tune_final(tune_search *search, int bucket, double deadline, err *e);
 
 /* Opens a workload on the bucket's shape, cut down until a call takes at most `call` seconds. Where it does not fit in

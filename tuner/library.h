@@ -1,4 +1,4 @@
-/* library.h: the folder of a generated library (DESIGN section 6): written whole or not at all, and opened again.
+/* library.h: the folder of a generated library (docs/library.md): written whole or not at all, and opened again.
  *
  *     NAME/libnha_C.a, libnha_C.so, nha_C.h     C = NAME as a C name; the .so only where the system has a cc
  *     NAME/manifest.yaml                        kernels, versions, size and SHA-256 of every other file

@@ -1,5 +1,4 @@
-/* oracle.c: per sequence and kv head, token by token: absorb, score, mix, read (DESIGN section 1), all in fp64.
- */
+/* oracle.c: per sequence and kv head, token by token: absorb, score, mix, read (docs/spec.md), all in fp64. */
 #include "tuner/oracle.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* oracle.h: the definition of DESIGN section 1, step by step in fp64. What every kernel is held against.
+/* oracle.h: the definition of docs/spec.md, step by step in fp64. What every kernel is held against.
  * Plain loops in the order of the definition: to be read, not to be fast. */
 #ifndef TUNER_ORACLE_H
 #define TUNER_ORACLE_H

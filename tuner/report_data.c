@@ -111,6 +111,8 @@ static int stage_of(const report_candidate *c) {
 
 static int by_result(const void *a, const void *b) {
     const report_candidate *x = a, *y = b;
+    if (x->last && y->last && x->lost != y->lost)
+        return x->lost ? 1 : -1;
     if (stage_of(x) != stage_of(y))
         return stage_of(x) > stage_of(y) ? -1 : 1;
     if (x->ratio != y->ratio)
@@ -135,6 +137,7 @@ static void rank(report_group *g, const gen_problem *problem, const tune_manifes
             continue;
         c->ratio = tune_paired(&c->last->samples, &c->last->base, &c->noise);
         c->us = tune_median(&c->last->samples);
+        c->lost = c->status && (c->status->kind == TUNE_RECORD_REJECTED || c->status->kind == TUNE_RECORD_FAILED);
         g->timed++;
         for (size_t k = 0; manifest && k < manifest->kernel_count; k++)
             c->won = c->won || is_winner(&manifest->kernels[k], problem, g, c);
@@ -142,7 +145,7 @@ static void rank(report_group *g, const gen_problem *problem, const tune_manifes
     qsort(g->candidates, (size_t)g->count, sizeof *g->candidates, by_result);
     if (!g->timed)
         return;
-    g->stage = g->candidates[0].last->kind;
+    g->stage = g->candidates[0].lost ? 0 : g->candidates[0].last->kind;
     for (int i = 0; i < g->count && !g->winner; i++)
         if (g->candidates[i].won)
             g->winner = &g->candidates[i];
@@ -205,18 +208,35 @@ static const char *stage_words(int kind) {
     return kind == TUNE_RECORD_QUICK ? "first impressions" : kind == TUNE_RECORD_HEAT ? "the heat" : "the final";
 }
 
-/* The fastest other one of the last stage; NULL: there is none. */
+/* The fastest other one of the last stage that holds; NULL: there is none. */
 static const report_candidate *rival_of(const report_group *g, const report_candidate *winner) {
     for (int i = 0; i < g->timed; i++)
-        if (&g->candidates[i] != winner && stage_of(&g->candidates[i]) == g->stage)
+        if (&g->candidates[i] != winner && !g->candidates[i].lost && stage_of(&g->candidates[i]) == g->stage)
             return &g->candidates[i];
     return NULL;
 }
 
-int report_why_won(const report_group *g, char *out, size_t size) {
+/* How many took less time than the winner and are lost; the fastest of them. */
+static int lost_before(const report_group *g, const report_candidate **fastest) {
+    int count = 0;
+    *fastest = NULL;
+    for (int i = 0; i < g->timed; i++) {
+        const report_candidate *c = &g->candidates[i];
+        if (!c->lost || c->ratio >= (g->winner ? g->winner->ratio : 1))
+            continue;
+        if (!*fastest || c->ratio < (*fastest)->ratio)
+            *fastest = c;
+        count++;
+    }
+    return count;
+}
+
+static int why_it_won(const report_group *g, char *out, size_t size) {
     const report_candidate *w = g->winner, *rival = rival_of(g, w);
     if (!g->timed)
         return snprintf(out, size, "Nothing was timed: the untuned default stays.");
+    if (!w && !rival)
+        return snprintf(out, size, "The untuned default stays: none of the %d others that were timed holds.", g->timed);
     if (!w) {
         double least = rival->ratio * (1 - 2 * rival->noise);
         return snprintf(out, size,
@@ -237,6 +257,16 @@ int report_why_won(const report_group *g, char *out, size_t size) {
                                rival->tile, 100 * apart, 100 * band);
     return used + snprintf(out + used, size - (size_t)used, " The next, %s, took %.1f%% %s.", rival->tile,
                            100 * fabs(apart), apart > 0 ? "longer" : "less, within the least band of ties");
+}
+
+int report_why_won(const report_group *g, char *out, size_t size) {
+    const report_candidate *fastest;
+    int used = why_it_won(g, out, size), count = lost_before(g, &fastest);
+    if (count == 0 || used < 0 || (size_t)used >= size)
+        return used;
+    return used + snprintf(out + used, size - (size_t)used,
+                           " %d that had taken less time %s out, the fastest of them, %s, because: %s.", count,
+                           count == 1 ? "is" : "are", fastest->tile, fastest->status->why);
 }
 
 int report_why_not(const report_group *g, const report_candidate *c, char *out, size_t size) {

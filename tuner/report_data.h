@@ -14,6 +14,7 @@ typedef struct report_candidate {
     const tune_record *last;                           /* the latest stage's, NULL: not timed */
     double ratio, noise; /* of `last`, to the default in the same rounds; its relative standard error */
     double us;           /* median of `last` */
+    bool lost;           /* timed, and found wrong or faulting after that */
     bool won;
 } report_candidate;
 
@@ -22,9 +23,9 @@ typedef struct report_group {
     nha_op op;
     gen_shape shape;
     const tune_origin *origin;    /* NULL: the journal does not say */
-    report_candidate *candidates; /* owned; timed ones first, latest stage first, fastest first */
+    report_candidate *candidates; /* owned; timed ones first, of these the lost last, latest stage first, fastest first */
     int count, timed;
-    int stage;                      /* record kind of the latest stage that anyone reached; 0: none */
+    int stage;                      /* record kind of the latest stage that one reached who is not lost; 0: none */
     const report_candidate *winner; /* NULL: the untuned default */
     double default_us;              /* median beside the winner, or beside the best */
     double limit[3];                /* products Gflop/s, "read" and "update" GB/s; 0: not measured */

@@ -80,15 +80,34 @@ static double memory_limit(const report_group *g, const tune_work *w) {
 static void mark(report_plot *p, const report_group *g, const tune_work *w, double us, const char *kind,
                  const char *who) {
     double intensity = w->flops / (w->read_bytes + w->update_bytes), rate = w->flops / us * 1e-3;
-    char title[320], label[64];
+    char title[320];
     snprintf(title, sizeof title, "%s %lld x %lld, %s: %.1f Gflop/s, %.1f GB/s, %.2f us", gen_op_name(g->op),
              (long long)g->shape.batch, (long long)g->shape.tokens, who, rate,
              (w->read_bytes + w->update_bytes) / us * 1e-3, us);
     report_plot_point(p, intensity, rate, strcmp(kind, "best") == 0 ? 5 : 4, kind, title);
+}
+
+/* The shape's name beside its point; where there is no room the point's title has to do. */
+static void label_point(report_plot *p, const report_group *g, const tune_work *w, double us) {
+    double intensity = w->flops / (w->read_bytes + w->update_bytes), rate = w->flops / us * 1e-3;
+    char label[64];
     snprintf(label, sizeof label, "%s %lldx%lld", gen_op_name(g->op), (long long)g->shape.batch,
              (long long)g->shape.tokens);
-    if (strcmp(kind, "best") == 0)
-        report_plot_text(p, intensity, rate, 8, 4, "start", label);
+    if (!report_plot_label(p, intensity, rate, REPORT_CLEAR, label))
+        report_plot_label(p, intensity, rate, REPORT_FAR, label);
+}
+
+/* Somewhere along a line from (x0, y0) to (x1, y1), both axes being logarithmic, better clear of all lines; where there
+ * is no room the table has to do. */
+static void label_line(report_plot *p, double x0, double y0, double x1, double y1, int where, const char *label) {
+    enum { PLACES = 24 };
+    const int tries[] = {where | REPORT_CLEAR, REPORT_CLEAR, 0};
+    for (int i = 0; i < 3; i++)
+        for (int k = 1; k < PLACES; k++) {
+            double x = x0 * pow(x1 / x0, (double)k / PLACES), y = y0 * pow(y1 / y0, (double)k / PLACES);
+            if (report_plot_label(p, x, y, tries[i], label))
+                return;
+        }
 }
 
 /* Whether an earlier group has about the same limit of products on the same units: one line for both. */
@@ -101,11 +120,38 @@ static bool same_roof(const report_group *groups, int index) {
     return false;
 }
 
+/* Whether an earlier group of the op has about the same slope: one label for both. */
+static bool same_slope(const gen_problem *problem, const report_group *groups, int index, double slope) {
+    tune_work w;
+    double us;
+    for (int i = 0; i < index; i++)
+        if (groups[i].op == groups[index].op && measured_work(problem, &groups[i], &w, &us) &&
+            fabs(log(memory_limit(&groups[i], &w) / slope)) < 0.1)
+            return true;
+    return false;
+}
+
+/* Names the two lines of a group: that of products from its right end on, that of memory on its upper side if it is the
+ * uppermost. */
+static void label_roofs(report_plot *p, const gen_problem *problem, const report_group *groups, int index, double slope,
+                        double steepest) {
+    const report_group *g = &groups[index];
+    const double ridge = g->limit[0] / slope, from = fmax(p->x.low, p->y.low / slope), to = fmin(ridge, p->x.high);
+    char label[96], units[64];
+    report_units(g, units, sizeof units);
+    snprintf(label, sizeof label, "%.0f Gflop/s of %s", g->limit[0], units);
+    if (!same_roof(groups, index))
+        label_line(p, p->x.high, g->limit[0], fmax(ridge, p->x.low), g->limit[0], 0, label);
+    snprintf(label, sizeof label, "%.1f GB/s as %s moves them", slope, gen_op_name(g->op));
+    if (from < to && !same_slope(problem, groups, index, slope))
+        label_line(p, from, slope * from, to, slope * to, slope == steepest ? REPORT_LEFT : 0, label);
+}
+
 void report_plot_roofline(base_buf *out, const gen_problem *problem, const report_group *groups, int count) {
     report_axis x = {.logarithmic = true, .label = "flops for each byte that must move"};
     report_axis y = {.logarithmic = true, .label = "Gflop/s"};
     tune_work w;
-    double us;
+    double us, steepest = 0;
     int drawn = 0;
     for (int i = 0; i < count; i++) {
         const report_group *g = &groups[i];
@@ -124,25 +170,23 @@ void report_plot_roofline(base_buf *out, const gen_problem *problem, const repor
     report_plot_open(&p, out, 560, 380, x, y, "Roofline, limits measured in the same run", true);
     for (int i = 0; i < count; i++) {
         const report_group *g = &groups[i];
-        char label[96];
         if (!measured_work(problem, g, &w, &us))
             continue;
         double slope = memory_limit(g, &w), ridge = g->limit[0] / slope;
+        steepest = fmax(steepest, slope);
         report_plot_line(&p, x.low, slope * x.low, ridge, g->limit[0], "roof");
-        snprintf(label, sizeof label, "%.1f GB/s as %s moves them", slope, gen_op_name(g->op));
-        double at = fmax(x.low * 1.1, (i % 2 ? 2 : 4) * y.low / slope);
-        report_plot_text(&p, at, slope * at, 12, 8, "start", label);
-        if (!same_roof(groups, i)) {
+        if (!same_roof(groups, i))
             report_plot_line(&p, ridge, g->limit[0], x.high, g->limit[0], "roof");
-            char units[64];
-            report_units(g, units, sizeof units);
-            snprintf(label, sizeof label, "%.0f Gflop/s of %s", g->limit[0], units);
-            report_plot_text(&p, x.high, g->limit[0], -4, -6, "end", label);
-        }
         if (g->winner)
             mark(&p, g, &w, g->default_us, "default", "the default");
         mark(&p, g, &w, us, "best", g->winner ? g->winner->tile : "the untuned default");
     }
+    for (int i = 0; i < count; i++)
+        if (measured_work(problem, &groups[i], &w, &us))
+            label_point(&p, &groups[i], &w, us);
+    for (int i = 0; i < count; i++)
+        if (measured_work(problem, &groups[i], &w, &us))
+            label_roofs(&p, problem, groups, i, memory_limit(&groups[i], &w), steepest);
     report_plot_close(&p);
 }
 

@@ -2,8 +2,12 @@
 #include "tuner/report_svg.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { TICKS_MAX = 64 };
+/* Of the page's 11 px font: a bound of the mean width of a character, how far letters reach above and below the line
+ * they stand on; the room that a label keeps to a place. */
+static const double CHARACTER = 7, ABOVE = 9, BELOW = 3, GAP = 7;
 
 void report_escape(base_buf *out, const char *text) {
     for (; *text; text++) {
@@ -131,6 +135,9 @@ static bool is_inside(double s) {
 void report_plot_point(report_plot *p, double x, double y, double radius, const char *kind, const char *title) {
     if (!is_inside(share(&p->x, x)) || !is_inside(share(&p->y, y)))
         return;
+    if (p->taken_count < REPORT_MARKS_MAX)
+        p->taken[p->taken_count++] = (report_box){place_x(p, x) - radius, place_y(p, y) - radius,
+                                                  place_x(p, x) + radius, place_y(p, y) + radius};
     base_buf_printf(p->out, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"%g\"", kind, place_x(p, x), place_y(p, y),
                     radius);
     if (!title) {
@@ -158,16 +165,73 @@ void report_plot_line(report_plot *p, double x0, double y0, double x1, double y1
     double from = 0, to = 1, width = p->right - p->left, height = p->bottom - p->top;
     if (!clip(ax, bx, &from, &to) || !clip(ay, by, &from, &to))
         return;
-    base_buf_printf(p->out, "<path class=\"%s\" d=\"M%.1f %.1fL%.1f %.1f\"/>\n", kind,
-                    p->left + width * (ax + (bx - ax) * from), p->bottom - height * (ay + (by - ay) * from),
-                    p->left + width * (ax + (bx - ax) * to), p->bottom - height * (ay + (by - ay) * to));
+    const double line[4] = {p->left + width * (ax + (bx - ax) * from), p->bottom - height * (ay + (by - ay) * from),
+                            p->left + width * (ax + (bx - ax) * to), p->bottom - height * (ay + (by - ay) * to)};
+    if (p->line_count < REPORT_MARKS_MAX)
+        memcpy(p->lines[p->line_count++], line, sizeof line);
+    base_buf_printf(p->out, "<path class=\"%s\" d=\"M%.1f %.1fL%.1f %.1f\"/>\n", kind, line[0], line[1], line[2],
+                    line[3]);
 }
 
-void report_plot_text(report_plot *p, double x, double y, double dx, double dy, const char *anchor, const char *text) {
-    base_buf_printf(p->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", place_x(p, x) + dx, place_y(p, y) + dy,
-                    anchor);
-    report_escape(p->out, text);
-    base_buf_text(p->out, "</text>\n");
+/* ---- Labels ---- */
+
+static bool overlap(const report_box *a, const report_box *b) {
+    return a->left < b->right && b->left < a->right && a->top < b->bottom && b->top < a->bottom;
+}
+
+static bool crosses(const double *line, const report_box *b) {
+    const double width = b->right - b->left, height = b->bottom - b->top;
+    double from = 0, to = 1;
+    return clip((line[0] - b->left) / width, (line[2] - b->left) / width, &from, &to) &&
+           clip((line[1] - b->top) / height, (line[3] - b->top) / height, &from, &to);
+}
+
+static bool is_free(const report_plot *p, const report_box *b, bool clear) {
+    bool is = b->left > p->left && b->right < p->right && b->top > p->top && b->bottom < p->bottom;
+    for (int i = 0; is && i < p->taken_count; i++)
+        is = !overlap(b, &p->taken[i]);
+    for (int i = 0; is && clear && i < p->line_count; i++)
+        is = !crosses(p->lines[i], b);
+    return is;
+}
+
+/* From `at`, where the box lies to that side of it, which is -1, 0 or 1; 0: in its middle. */
+static double begin_of(double at, int side, double gap, double size) {
+    return side > 0 ? at + gap : side < 0 ? at - gap - size : at - size / 2;
+}
+
+bool report_plot_label(report_plot *p, double x, double y, int where, const char *text) {
+    static const int sides[][2] = {{1, 0}, {-1, 0}, {0, -1}, {0, 1}, {1, -1}, {1, 1}, {-1, 1}, {-1, -1}};
+    static const double rings[] = {GAP, 3 * GAP, 5 * GAP, 7 * GAP};
+    const double width = CHARACTER * (double)strlen(text), height = ABOVE + BELOW, cx = place_x(p, x),
+                 cy = place_y(p, y);
+    const bool inside = is_inside(share(&p->x, x)) && is_inside(share(&p->y, y));
+    for (int k = 0; inside && k < (where & REPORT_FAR ? 4 : 1) * 8; k++) {
+        const int *side = sides[k % 8];
+        double gap = rings[k / 8] * (side[0] && side[1] ? 0.7 : 1);
+        report_box b = {.left = begin_of(cx, side[0], gap, width), .top = begin_of(cy, side[1], gap, height)};
+        b.right = b.left + width;
+        b.bottom = b.top + height;
+        if ((where & REPORT_LEFT && side[0] >= 0) || !is_free(p, &b, where & REPORT_CLEAR) ||
+            p->taken_count == REPORT_MARKS_MAX)
+            continue;
+        p->taken[p->taken_count++] = b;
+        if (k >= 8)
+            base_buf_printf(p->out, "<path class=\"guide\" d=\"M%.1f %.1fL%.1f %.1f\"/>\n", cx, cy,
+                            fmin(fmax(cx, b.left), b.right), fmin(fmax(cy, b.top), b.bottom));
+        base_buf_printf(p->out, "<text class=\"label\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">",
+                        side[0] > 0   ? b.left
+                        : side[0] < 0 ? b.right
+                                      : (b.left + b.right) / 2,
+                        b.top + ABOVE,
+                        side[0] > 0   ? "start"
+                        : side[0] < 0 ? "end"
+                                      : "middle");
+        report_escape(p->out, text);
+        base_buf_text(p->out, "</text>\n");
+        return true;
+    }
+    return false;
 }
 
 void report_plot_place(report_plot *p, double x, const char *text) {

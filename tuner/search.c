@@ -164,7 +164,7 @@ static int best_so_far(const tune_search *s, int bucket) {
     double ratio = 1;
     for (int i = 1; i < s->space.count; i++) {
         tune_score q = tune_search_quick(s, i, bucket);
-        if (!q.timed || q.ratio >= ratio)
+        if (!q.timed || s->space.candidates[i].status != TUNE_VERIFIED || q.ratio >= ratio)
             continue;
         best = i;
         ratio = q.ratio;
@@ -301,20 +301,50 @@ static bool explore(tune_search *s, double deadline, err *e) {
     return ok;
 }
 
-bool tune_search_run(tune_search *s, err *e) {
-    if (s->bucket_count == 0 || tune_search_done(s))
-        return true;
-    double begin = tune_search_now(s), share = s->strategy->halving ? QUICK_SHARE : 1;
-    if (begin >= s->deadline)
-        return true;
-    if (!tune_search_record_status(s, &s->space.candidates[0], s->preparing, e) || !tune_search_record_pruned(s, e) ||
-        !explore(s, begin + share * (s->deadline - begin), e))
-        return false;
+static int count_lost(const tune_search *s) {
+    int count = 0;
+    for (int i = 1; i < s->space.count; i++)
+        count += s->space.candidates[i].status == TUNE_REJECTED || s->space.candidates[i].status == TUNE_FAILED;
+    return count;
+}
+
+/* The later stages, shape by shape. */
+static bool finish(tune_search *s, err *e) {
     for (int b = 0; b < s->bucket_count; b++) {
         double left = s->deadline - tune_search_now(s);
         if (left > 0 && !tune_final(s, b, tune_search_now(s) + left / (s->bucket_count - b), e))
             return false;
     }
+    return true;
+}
+
+/* All stages; again while there is time and some were lost in the later ones: they may have been all that exploring was
+ * content with. */
+static bool look(tune_search *s, err *e) {
+    double share = s->strategy->halving ? QUICK_SHARE : 1;
+    for (int lost = -1; lost != count_lost(s) && tune_search_now(s) < s->deadline;) {
+        double now = tune_search_now(s);
+        if (!explore(s, now + share * (s->deadline - now), e))
+            return false;
+        lost = count_lost(s);
+        if (!finish(s, e))
+            return false;
+    }
+    return true;
+}
+
+bool tune_search_lose(tune_search *s, const tune_candidate *c, err *e) {
+    return tune_search_record_status(s, c, 0, e) && look(s, e);
+}
+
+bool tune_search_run(tune_search *s, err *e) {
+    if (s->bucket_count == 0 || tune_search_done(s))
+        return true;
+    if (tune_search_now(s) >= s->deadline)
+        return true;
+    if (!tune_search_record_status(s, &s->space.candidates[0], s->preparing, e) || !tune_search_record_pruned(s, e) ||
+        !look(s, e))
+        return false;
     /* With time left over, the stages after it were not cut short either. */
     bool exhausted = (s->settled || s->explored == s->space.count) && tune_search_now(s) < s->deadline;
     tune_record *r = calloc(1, sizeof *r);

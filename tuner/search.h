@@ -62,8 +62,11 @@ void tune_search_close(tune_search *search);
 bool tune_search_done(const tune_search *search);
 /* Searches until the deadline, or until nothing is left. Everything is in the journal when it returns. */
 bool tune_search_run(tune_search *search, err *e);
-/* The winner for a bucket, by place in space.candidates: the fastest of those timed in the last stage that was reached;
- * within the measured noise the default wins, then whoever was enumerated first. */
+/* A winner that did not hold when it was used: its `status` and `why` say how. Written down; the search goes on until
+ * the deadline, or until nothing is left to look at. */
+bool tune_search_lose(tune_search *search, const tune_candidate *candidate, err *e);
+/* The winner for a bucket, by place in space.candidates: the fastest of those timed in the last stage that was reached
+ * by one that still holds; within the measured noise the default wins, then whoever was enumerated first. */
 int tune_search_choose(const tune_search *search, int bucket);
 /* The score tune_search_choose went by; not timed for the default. */
 tune_score tune_search_score(const tune_search *search, int candidate, int bucket);

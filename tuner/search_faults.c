@@ -36,6 +36,9 @@ bool tune_search_time_each(tune_search *s, int bucket, const gen_shape *shape, t
             continue;
         if (!recovered(s, reopener, why, sizeof why, e))
             return false;
+        /* It ran beside the default: that one must not be the cause. */
+        if (*reopener->workload && !tune_search_default_runs(s, stage, *reopener->workload, e))
+            return false;
         group[i]->status = TUNE_FAILED;
         memcpy(group[i]->why, why, sizeof why);
         if (!tune_search_record_status(s, group[i], 0, e))

@@ -15,8 +15,9 @@ typedef struct tune_reopener {
 } tune_reopener;
 
 /* As tune_search_time, on *reopener->workload. After a fault (ERR_DEVICE) on a device that recovers, those of the group
- * that have no time yet are timed one by one; who faults alone is failed, with a record that says why. Errors: those of
- * tune_search_time where the device does not recover or was not the cause, those of reopener->open. */
+ * that have no time yet are timed one by one; who faults alone is failed, with a record that says why, unless the default faults
+ * too: that is an ERR_DEVICE. Other errors: those of tune_search_time where the device does not recover or was not the
+ * cause, those of reopener->open. */
 bool tune_search_time_each(tune_search *search, int bucket, const gen_shape *shape, tune_stage stage,
                            const tune_reopener *reopener, tune_candidate *const *group, int count,
                            const tune_measure_options *options, err *e);

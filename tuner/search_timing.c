@@ -81,6 +81,10 @@ static int quick_threads(const tune_search *s) {
     return s->op == NHA_DECODE ? s->threads : 1;
 }
 
+static int threads_of(const tune_search *s, tune_stage stage) {
+    return stage == TUNE_QUICK ? quick_threads(s) : s->threads;
+}
+
 /* By the clock, or, where the device has one, by its model: then the same sample twice, which is no noise. */
 static bool measure_runners(tune_search *s, tune_runner *const *runners, int count, const tune_measure_options *o,
                             tune_samples *samples, err *e) {
@@ -138,7 +142,7 @@ bool tune_search_time(tune_search *s, int bucket, const gen_shape *shape, tune_s
     tune_samples *samples = calloc(TUNE_GROUP_MAX + 1, sizeof *samples);
     tune_record *record = calloc(1, sizeof *record);
     tune_measure_options o = *options;
-    int threads = stage == TUNE_QUICK ? quick_threads(s) : s->threads;
+    int threads = threads_of(s, stage);
     if (!samples || !record) {
         err_memory(e, "search");
         goto done;
@@ -171,6 +175,21 @@ done:
         s->device->close_runner(s->device, runners[k]);
     free(samples);
     free(record);
+    return ok;
+}
+
+bool tune_search_default_runs(tune_search *s, tune_stage stage, tune_workload *workload, err *e) {
+    const tune_candidate *c = &s->space.candidates[0];
+    const tune_measure_options o = {.clock = s->clock, .rounds = 1};
+    tune_runner *r = NULL;
+    tune_samples samples;
+    err fault = {0};
+    bool ok = s->device->open_runner(s->device, workload, &c->library, NULL, NULL, threads_of(s, stage), &r, &fault) &&
+              measure_runners(s, &r, 1, &o, &samples, &fault);
+    if (!ok)
+        err_set(e, fault.code, fault.stage, "%s (the untuned default), while it was timed: %s", c->string, fault.text);
+    err_clear(&fault);
+    s->device->close_runner(s->device, r);
     return ok;
 }
 

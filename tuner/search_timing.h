@@ -26,6 +26,8 @@ bool tune_search_record_pruned(tune_search *search, err *e);
 bool tune_search_time(tune_search *search, int bucket, const gen_shape *shape, tune_stage stage,
                       tune_workload *workload, tune_candidate *const *group, int count,
                       const tune_measure_options *options, err *e);
+/* Runs the default alone on a stage's workload. Errors: a fault is its own; the text says so. */
+bool tune_search_default_runs(tune_search *search, tune_stage stage, tune_workload *workload, err *e);
 /* Finds the shape that stands for a bucket's in first impressions: search->timed, timed_us. */
 bool tune_search_represent(tune_search *search, int bucket, err *e);
 /* The bucket's shape, cut down until `calls` calls of it, as long as those of the default, fit into `seconds`. */

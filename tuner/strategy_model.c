@@ -8,12 +8,13 @@
 /* Expected gain, relative, under which looking on is not worth it: less than the band of ties. */
 static const double ENOUGH = 0.0005;
 
-/* Log of the least ratio that was measured or is expected of those that were. */
+/* Log of the least ratio that was measured or is expected of those that were; not of what has failed since. */
 static double best_of(const tune_search *s, int bucket) {
     double best = 0; /* the default's */
     for (int i = 1; i < s->space.count; i++) {
         tune_score q = tune_search_quick(s, i, bucket);
-        if (q.timed && q.ratio > 0 && s->models[bucket].mean[i] < best)
+        bool holds = s->space.candidates[i].status == TUNE_VERIFIED;
+        if (q.timed && holds && q.ratio > 0 && s->models[bucket].mean[i] < best)
             best = s->models[bucket].mean[i];
     }
     return best;

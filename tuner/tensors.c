@@ -117,7 +117,7 @@ static const st_tensor *get(const tune_tensors *t, const char *name, st_dtype dt
                  st_dtype_name(dtype));
         return NULL;
     }
-    bool fits = x->rank == rank;
+    bool fits = x->rank == rank, any = false;
     for (int i = 0; fits && i < rank; i++) {
         if (shape[i] < 0)
             shape[i] = x->shape[i];
@@ -127,7 +127,9 @@ static const st_tensor *get(const tune_tensors *t, const char *name, st_dtype dt
         return x;
     st_shape_text(x->rank, x->shape, is, sizeof is);
     st_shape_text(rank, shape, want, sizeof want);
-    st_error(&t->file, name, e, "its shape is %s; the library needs %s (-1: any)", is, want);
+    for (int i = 0; i < rank; i++)
+        any = any || shape[i] < 0;
+    st_error(&t->file, name, e, "its shape is %s; the library needs %s%s", is, want, any ? " (-1: any)" : "");
     return NULL;
 }
 

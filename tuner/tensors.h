@@ -1,4 +1,4 @@
-/* tensors.h: what `nhac run` reads and writes: safetensors <-> batches, results and caches (DESIGN section 7). */
+/* tensors.h: what `nhac run` reads and writes: safetensors <-> batches, results and caches (docs/library.md). */
 #ifndef TUNER_TENSORS_H
 #define TUNER_TENSORS_H
 

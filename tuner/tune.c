@@ -142,9 +142,11 @@ static void report_pruned(const tune_space *space, nha_op op) {
         fprintf(stderr, "prune: %8d  %s\n", space->reasons[i].count, space->reasons[i].text);
 }
 
-static bool choose(work *w, const tune_search *s, int bucket, const tune_prepare_options *p, err *e) {
+static bool choose(work *w, tune_search *s, int bucket, const tune_prepare_options *p, err *e) {
     tune_outcome *outcome = w->j->outcome;
-    int place = tune_search_choose(s, bucket);
+    int place;
+    if (!tune_assemble_winner(&w->j->assembly, s, bucket, p, w->j->begin + w->j->budget, &place, e))
+        return false;
     const tune_candidate *winner = &s->space.candidates[place];
     tune_score score = place ? tune_search_score(s, place, bucket) : (tune_score){.timed = true, .ratio = 1};
     if (outcome->winner_count < (int)(sizeof outcome->winners / sizeof *outcome->winners)) {
@@ -156,7 +158,7 @@ static bool choose(work *w, const tune_search *s, int bucket, const tune_prepare
                              .noise = score.noise};
         snprintf(won->kernel, sizeof won->kernel, "%s.%s", gen_op_name(s->op), winner->string);
     }
-    return tune_assemble_winner(&w->j->assembly, winner, &s->buckets[bucket], p, e);
+    return true;
 }
 
 static int shapes_of(const gen_spec *spec, nha_op op) {

@@ -8,7 +8,7 @@
 #include "tuner/oracle.h"
 #include "tuner/place.h"
 
-/* Relative L2 over a tensor against fp64 on the same rounded inputs (DESIGN section 1): 1e-5 for f32, 4e-3 for f16 and
+/* Relative L2 over a tensor against fp64 on the same rounded inputs (docs/testing.md): 1e-5 for f32, 4e-3 for f16 and
  * bf16. */
 double tune_tolerance(int dtype);
 /* The same where a memory went through rows of a pool. With state_dtype bf16 it is rounded there at every step, to one of its

@@ -1,4 +1,4 @@
-/* work.h: what a call moves and computes, by the definition (DESIGN section 7), not by what a kernel does. */
+/* work.h: what a call moves and computes, by the definition (bench/README.md), not by what a kernel does. */
 #ifndef TUNER_WORK_H
 #define TUNER_WORK_H
 

@@ -128,7 +128,7 @@ static void test_tensors(void **state) {
     small_inputs(t);
     t[1].shape[1] = 19;
     run_input("prefill", t, n);
-    expect_bad_tensor("k", "its shape is [1,19,1,16]; the library needs [1,20,1,16]");
+    expect_bad_tensor("k", "its shape is [1,19,1,16]; the library needs [1,20,1,16]\n");
     small_inputs(t);
     t[0].rank = 2, t[0].shape[0] = 20, t[0].shape[1] = 32;
     run_input("prefill", t, n);

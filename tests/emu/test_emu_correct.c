@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "tests/emu/help_emu.h"
+#include "tests/shared/help_bits.h"
 
 typedef struct setting {
     emu_module *module;
@@ -103,27 +104,15 @@ static void histogram(const setting *s) {
     emu_machine_destroy(m);
 }
 
-static uint16_t to_bf16(float x) {
-    uint32_t u;
-    memcpy(&u, &x, 4);
-    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-static float of_bf16(uint16_t h) {
-    uint32_t u = (uint32_t)h << 16;
-    float x;
-    memcpy(&x, &u, 4);
-    return x;
-}
-
 static void matmul(const setting *s) {
     enum { M = 128, N = 64, K = 160 };
     emu_machine *m = emu_machine_create();
     static uint16_t a[M * K], b[K * N];
     uint64_t state = 9;
     for (int i = 0; i < M * K; i++)
-        a[i] = to_bf16(help_random_float(&state));
+        a[i] = help_bf16_of(help_random_float(&state));
     for (int i = 0; i < K * N; i++)
-        b[i] = to_bf16(help_random_float(&state));
+        b[i] = help_bf16_of(help_random_float(&state));
     float *c = buffer(m, NULL, M * N * 4);
     help_launch l = make(s, m, "matmul", 1, 128);
     l.grid[0] = N / 32, l.grid[1] = M / 64;
@@ -134,7 +123,7 @@ static void matmul(const setting *s) {
         for (int j = 0; j < N; j++) {
             double sum = 0, size = 0;
             for (int k = 0; k < K; k++) {
-                double p = (double)of_bf16(a[i * K + k]) * (double)of_bf16(b[k * N + j]);
+                double p = (double)help_bf16_value(a[i * K + k]) * (double)help_bf16_value(b[k * N + j]);
                 sum += p, size += fabs(p);
             }
             assert_true(fabs((double)c[i * N + j] - sum) < 1e-6 * size);

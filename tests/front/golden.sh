@@ -1,6 +1,6 @@
 #!/bin/sh
 # golden.sh NAME [DEVICE...]: builds tests/golden/NAME.yaml, runs its input through `nhac run`, compares with the expected outputs at
-# DESIGN's tolerances; then once more with every sequence on its own, cut into prefill pieces and decode steps that hand on their cache.
+# the tolerances of docs/testing.md; then once more with every sequence on its own, cut into prefill pieces and decode steps that hand on their cache.
 # DEVICE: cpu (the default), cpu:ISA, which forces the kernels of that ISA, emu:TARGET, or cuda:0, which is the fake driver with a GPU of compute capability 9.0.
 # Environment: NHAC, GOLDEN_TOOL; for cuda:0 FAKE_DRIVER, the folder of its libcuda.so.1.
 set -eu

@@ -1,4 +1,4 @@
-/* golden_tool.c: what tests/front/golden.sh needs beside nhac: comparing outputs with expected ones at DESIGN's tolerances, and
+/* golden_tool.c: what tests/front/golden.sh needs beside nhac: comparing outputs with expected ones at the tolerances of docs/testing.md, and
  * cutting a sequence out of an input file, into pieces that hand on their cache. */
 #include <math.h>
 #include <stdio.h>
@@ -29,7 +29,7 @@ static int64_t elements(const st_tensor *t, int from) {
     return n;
 }
 
-/* DESIGN section 1: decided by the dtype that o is stored in. */
+/* Decided by the dtype that o is stored in. */
 static double tolerance(const st_file *got) {
     const st_tensor *o = st_find(got, "o");
     return o && (o->dtype == ST_F16 || o->dtype == ST_BF16) ? 4e-3 : 1e-5;

@@ -13,6 +13,7 @@
 #include "gen/cpu/prefill.h"
 #include "runtime/nha_library.h"
 #include "tests/gen/help_gen.h"
+#include "tests/shared/help_bits.h"
 
 static const gen_isa *amx_or_skip(void) {
     const gen_isa *isa = gen_isa_find("amx");
@@ -78,15 +79,6 @@ static void product_body(ir *b, const void *context, int width, val in, val out,
     amx_release(b);
 }
 
-/* To nearest even. */
-static float bf16(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
-    memcpy(&x, &bits, 4);
-    return x;
-}
-
 static float spread(uint32_t *state) {
     *state = *state * 1664525u + 1013904223u;
     return ldexpf((float)(int32_t)*state / 2147483648.0f, (int)(*state >> 9 & 7) - 4);
@@ -109,8 +101,8 @@ static void check_product(const gen_isa *isa, const shape *s) {
             double sum = 0, size = 0;
             for (int i = 0; i < s->inner; i++) {
                 float left = a[r * s->inner + i], right = x[i * COLUMNS + c];
-                left = s->left_parts == 1 ? bf16(left) : left;
-                right = s->right_parts == 1 ? bf16(right) : right;
+                left = s->left_parts == 1 ? help_bf16_value(help_bf16_of(left)) : left;
+                right = s->right_parts == 1 ? help_bf16_value(help_bf16_of(right)) : right;
                 sum += (double)left * right * s->passes;
                 size += fabs((double)left * right) * s->passes;
             }

@@ -1,5 +1,5 @@
 /* test_deferred.c: decode kernels that fold several tokens at a time into the memory (DEFER), against the oracle: at
- * the edges of what DESIGN section 1 allows, and mixed with plain decode, other periods, prefill, and caches that leave
+ * the edges of what docs/spec.md allows, and mixed with plain decode, other periods, prefill, and caches that leave
  * their pool. */
 #include <math.h>
 #include <setjmp.h>

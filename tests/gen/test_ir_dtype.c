@@ -1,5 +1,6 @@
 /* test_ir_dtype.c: loads and stores of f16, bf16 and f32 as vector IR, on every ISA of this machine, at every width, in both
- * floating-point modes, against the integer conversions of tuner/convert.h: every f16 and bf16 there is, every tie, every NaN. */
+ * floating-point modes, against the integer conversions of tuner/convert.h and, of bf16, the reference of tests: every f16
+ * and bf16 there is, every tie, every NaN. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 
 #include "runtime/fpmode.h"
 #include "tests/gen/help_gen.h"
+#include "tests/shared/help_bits.h"
 #include "tuner/convert.h"
 
 enum { PATTERNS = 1 << 16, NEAR = 8 };
@@ -61,20 +63,8 @@ static void everywhere(const access *a, const void *in, void *out, int64_t count
     assert_true(ran >= 10);
 }
 
-static float of_bits(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-static uint32_t bits_of(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
 static float exact(int dtype, uint16_t bits) {
-    return dtype == NHA_F16 ? tune_f16_to_f32(bits) : tune_bf16_to_f32(bits);
+    return dtype == NHA_F16 ? tune_f16_to_f32(bits) : help_bf16_value(bits);
 }
 
 static void check_load(const char *where, const access *a, const gen_isa *isa, const void *in, const void *out,
@@ -84,7 +74,7 @@ static void check_load(const char *where, const access *a, const gen_isa *isa, c
     const float *to = out;
     for (int64_t i = 0; i < count; i++) {
         float want = exact(a->dtype, from[i]);
-        if (isnan(want) ? !isnan(to[i]) : bits_of(want) != bits_of(to[i]))
+        if (isnan(want) ? !isnan(to[i]) : help_bits_of(want) != help_bits_of(to[i]))
             fail_msg("%s: load of %04x gives %a, not %a", where, from[i], to[i], want);
     }
 }
@@ -104,11 +94,11 @@ static void check_store(const char *where, const access *a, const gen_isa *isa, 
     const float *from = in;
     const uint16_t *to = out;
     for (int64_t i = 0; i < count; i++) {
-        uint16_t want = a->dtype == NHA_F16 ? tune_f64_to_f16(from[i]) : tune_f64_to_bf16(from[i]);
+        uint16_t want = a->dtype == NHA_F16 ? tune_f64_to_f16(from[i]) : help_bf16_of(from[i]);
         if (a->dtype == NHA_BF16 && isa->bf16 && fpclassify(from[i]) == FP_SUBNORMAL && to[i] == (want & 0x8000))
             continue; /* the instruction takes denormals for zeros, whatever the mode */
         if (isnan(from[i]) ? !isnan(exact(a->dtype, to[i])) : want != to[i])
-            fail_msg("%s: store of %a (%08x) gives %04x, not %04x", where, from[i], bits_of(from[i]), to[i], want);
+            fail_msg("%s: store of %a (%08x) gives %04x, not %04x", where, from[i], help_bits_of(from[i]), to[i], want);
     }
 }
 
@@ -129,13 +119,13 @@ static void test_stores(void **state) {
                 float x = exact(NHA_F16, (uint16_t)magnitude);
                 /* the tie, in f32 bits: half a unit of f16's last place further; above the largest, 65520, which rounds to infinity */
                 float next = magnitude < 0x7bff ? exact(NHA_F16, (uint16_t)(magnitude + 1)) : 65536;
-                at = bits_of(x);
-                half = magnitude < 0x7c00 ? bits_of(x + (next - x) / 2) - at : 0x1000;
+                at = help_bits_of(x);
+                half = magnitude < 0x7c00 ? help_bits_of(x + (next - x) / 2) - at : 0x1000;
             }
             const uint32_t near[NEAR] = {at,        at + 1,        at + half - 1, at + half,
                                          at + half + 1, at + 2 * half - 1, at ? at - 1 : 0, at + half / 2};
             for (int n = 0; n < NEAR; n++)
-                in[count++] = of_bits((near[n] & 0x7fffffff) | sign);
+                in[count++] = help_float_of((near[n] & 0x7fffffff) | sign);
         }
         everywhere(&(access){dtype, true}, in, out, count, sizeof *out, check_store);
     }

@@ -1,5 +1,5 @@
-/* test_kernel_edges.c: generated kernels at the edges of what DESIGN section 1 allows: sizes, lags, gates, magnitudes, positions.
- * Everything is held against the fp64 oracle at DESIGN's tolerances, with guarded buffers, cuts and divisions. */
+/* test_kernel_edges.c: generated kernels at the edges of what docs/spec.md allows: sizes, lags, gates, magnitudes, positions.
+ * Everything is held against the fp64 oracle at the tolerances of docs/testing.md, with guarded buffers, cuts and divisions. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

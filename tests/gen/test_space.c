@@ -178,7 +178,7 @@ static void test_defaults(void **state) {
         tune_random_problem(seed, &problem);
         check_default(&problem);
     }
-    /* the corners of what DESIGN allows */
+    /* the corners of what docs/spec.md allows */
     static const int dims[] = {8, 16, 24, 32, 64, 128, 248, 256}, slots[] = {0, 1, 4, 16, 17, 64, 255, 256};
     static const int groups[] = {1, 2, 3, 5, 8, 9, 16, 32, 71};
     static const int64_t windows[] = {0, 1, 2, 8, 9, 16, 17, 33, 64, 4096, INT64_C(1) << 40, INT64_MAX / 2};

@@ -42,7 +42,7 @@ static void read_spec(const char *text, gen_spec *spec) {
     }
 }
 
-/* DESIGN section 3: what every rendered file keeps. */
+/* What every rendered file keeps. */
 static void check_source(const char *source, const char *target) {
     char command[128];
     assert_true(strncmp(source, "// Generated file; do not edit. Made again by: nhac gen ", 56) == 0);

@@ -59,7 +59,7 @@ static double random_value(const nha_problem *p, enum field f, uint64_t *state) 
     return kind > 0.97 ? 0 : kind > 0.94 ? -1e4 : -fabs(u) * 0.2;
 }
 
-/* ---- The definition (DESIGN section 1) ---- */
+/* ---- The definition (docs/spec.md) ---- */
 
 /* Row t, head h of a field as doubles. */
 static void row(const struct sequence *s, enum field f, int64_t t, int64_t h, double *out) {

@@ -2,24 +2,11 @@
 #include "tests/runtime/help_math.h"
 
 #include <math.h>
-#include <string.h>
+
+#include "tests/shared/help_bits.h"
 
 int64_t math_bytes(int dtype) {
     return dtype == NHA_F32 ? 4 : 2;
-}
-
-static double load_bf16(uint16_t bits) {
-    uint32_t wide = (uint32_t)bits << 16;
-    float value;
-    memcpy(&value, &wide, sizeof value);
-    return (double)value;
-}
-
-static uint16_t store_bf16(double value) {
-    float f = (float)value;
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16); /* no test stores a NaN */
 }
 
 /* binary16: 1 sign, 5 exponent (bias 15), 10 fraction. */
@@ -47,14 +34,14 @@ static uint16_t store_f16(double value) {
 double math_load(int dtype, const void *data, int64_t i) {
     if (dtype == NHA_F32) return (double)((const float *)data)[i];
     uint16_t bits = ((const uint16_t *)data)[i];
-    return dtype == NHA_BF16 ? load_bf16(bits) : load_f16(bits);
+    return dtype == NHA_BF16 ? (double)help_bf16_value(bits) : load_f16(bits);
 }
 
 void math_store(int dtype, void *data, int64_t i, double value) {
     if (dtype == NHA_F32)
         ((float *)data)[i] = (float)value;
     else
-        ((uint16_t *)data)[i] = dtype == NHA_BF16 ? store_bf16(value) : store_f16(value);
+        ((uint16_t *)data)[i] = dtype == NHA_BF16 ? help_bf16_of((float)value) : store_f16(value);
 }
 
 double math_round(int dtype, double value) {

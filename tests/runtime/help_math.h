@@ -1,4 +1,4 @@
-/* help_math.h: the elementwise parts of the definition (DESIGN section 1) in double, and the element types.
+/* help_math.h: the elementwise parts of the definition (docs/spec.md) in double, and the element types.
  * Shared by the definition and by the reference kernels; slow, plain, and the same for every layout. */
 #ifndef HELP_MATH_H
 #define HELP_MATH_H

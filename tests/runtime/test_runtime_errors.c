@@ -207,6 +207,11 @@ static void fixture_free(struct fixture *f) {
     X(index_twice_decode, 0, DECODE, f.index[0] = 1, NHA_BAD_DATA, "cache_index: row 1")                               \
     X(never_reset, 0, CACHED, memset(f.cache, 0xff, 8), NHA_BAD_DATA, "reset")                                         \
     X(past_pool, 8, BOUNDED, f.cache[0] = 2, NHA_OUT_OF_BOUNDS, "cache row 0")                                         \
+    X(never_reset_last, 0, CACHED, memset(f.cache + f.row_bytes, 0xff, 8), NHA_BAD_DATA, "cache row 1 holds")          \
+    X(never_reset_decode, 0, DECODE, memset(f.cache + f.row_bytes, 0xff, 8), NHA_BAD_DATA, "cache row 1 holds")        \
+    X(far_decode, 0, DECODE, f.cache[f.row_bytes + 7] = 0x7f, NHA_BAD_DATA, "cache row 1 holds")                       \
+    X(pending_decode, 0, DECODE, f.cache[f.row_bytes + NHA_CPU_ROW_PENDING] = 127, NHA_BAD_DATA, "cache row 1 holds")  \
+    X(past_pool_last, 8, BOUNDED, f.cache[f.row_bytes] = 2, NHA_OUT_OF_BOUNDS, "cache row 1")                          \
     X(decode_tokens, 0, DECODE, a->tokens = 2, NHA_INVALID_ARGUMENT, "tokens")                                         \
     X(decode_cu, 0, DECODE, a->cu_seqlens = f.b.cu_seqlens, NHA_INVALID_ARGUMENT, "cu_seqlens")                        \
     X(workspace_small, 0, PLAIN, f.workspace_bytes--, NHA_WORKSPACE_TOO_SMALL, "workspace")                            \
@@ -228,6 +233,15 @@ static void test_calls(void **state) {
     CALL_CASES(CASE)
 #undef CASE
     struct fixture f;
+    fixture_make(&f, 8, BOUNDED); /* of the same call, a plan whose rings are shorter than it */
+    nha_plan_options o = case_options(8, NHA_PREFILL, SEQUENCES, TOKENS, 1);
+    o.flags = NHA_PLAN_CACHE;
+    o.cache_tokens = TOKENS - 1;
+    nha_plan_destroy(f.plan);
+    f.plan = case_plan(&o);
+    f.workspace_bytes = nha_plan_workspace(f.plan);
+    fixture_refused(&f, "longer_than_pool", NHA_OUT_OF_BOUNDS, "cache row 0");
+    fixture_free(&f);
     fixture_make(&f, 0, PLAIN);
     check_error("no plan", nha_execute(NULL, &f.b.args, f.workspace, f.workspace_bytes, NULL, &error), &error,
                 NHA_INVALID_ARGUMENT, "plan");

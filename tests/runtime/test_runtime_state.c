@@ -12,6 +12,7 @@
 #include "runtime/internal.h"
 #include "tests/runtime/help_case.h"
 #include "tests/runtime/help_reference.h"
+#include "tests/shared/help_bits.h"
 
 static const nha_device cpu = {.kind = NHA_CPU};
 
@@ -32,33 +33,6 @@ typedef struct pool {
     int64_t keys, values;
     char *memory;
 } pool;
-
-static uint32_t bits_of(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-static float float_of(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-/* The bf16 nearest to x, of two that are as near the even one; found by comparing. What is half a step past the largest
- * is infinite; a NaN is cut off and quiet. */
-static float nearest(float x) {
-    if (isnan(x))
-        return float_of((bits_of(x) & 0xffff0000) | 0x400000);
-    if (isinf(x))
-        return x;
-    const uint32_t below = bits_of(x) & 0xffff0000, above = below + 0x10000;
-    const double low = fabs((double)float_of(below)), at = fabs((double)x);
-    const double high = (above & 0x7fffffff) == 0x7f800000 ? ldexp(1, 128) : fabs((double)float_of(above));
-    if (at - low == high - at)
-        return float_of(below & 0x10000 ? above : below);
-    return float_of(at - low < high - at ? below : above);
-}
 
 static uint32_t next(uint32_t *state) {
     *state = *state * 1664525u + 1013904223u;
@@ -113,7 +87,7 @@ static void fill(const pool *p, opened *x, uint32_t seed) {
         uint32_t bits = next(&seed);
         if ((bits & 0x7f800000) == 0x7f800000)
             bits &= 0xbfffffff;
-        *(i < p->keys ? &x->hk[i] : &x->hv[i - p->keys]) = float_of(i % 2 ? corners[i / 2 % count] : bits);
+        *(i < p->keys ? &x->hk[i] : &x->hv[i - p->keys]) = help_float_of(i % 2 ? corners[i / 2 % count] : bits);
     }
     for (int r = 0; r < 5; r++)
         for (size_t i = 0; i < sizeof x->ring[r]; i++)
@@ -139,9 +113,9 @@ static void export(const pool *p, int32_t row, opened *x) {
 /* Each element of `got` is that of `from`, rounded once. */
 static void check_rounded(const pool *p, const opened *got, const opened *from) {
     for (int64_t i = 0; i < p->keys; i++)
-        assert_int_equal(bits_of(got->hk[i]), bits_of(nearest(from->hk[i])));
+        assert_int_equal(help_bits_of(got->hk[i]), help_bits_of(help_bf16_value(help_bf16_of(from->hk[i]))));
     for (int64_t i = 0; i < p->values; i++)
-        assert_int_equal(bits_of(got->hv[i]), bits_of(nearest(from->hv[i])));
+        assert_int_equal(help_bits_of(got->hv[i]), help_bits_of(help_bf16_value(help_bf16_of(from->hv[i]))));
 }
 
 static void check_same(const pool *p, const opened *a, const opened *b) {
@@ -163,7 +137,7 @@ static void test_moves(void **state) {
         export(&p, 1, &first);
         check_rounded(&p, &first, &given);
         for (int64_t j = 0; j < p.keys; j++)
-            rounded += bits_of(first.hk[j]) != bits_of(given.hk[j]);
+            rounded += help_bits_of(first.hk[j]) != help_bits_of(given.hk[j]);
         import(&p, 3, &first);
         export(&p, 3, &second);
         check_same(&p, &first, &second);
@@ -229,7 +203,7 @@ static void test_pending(void **state) {
     row_of(&p, 0)[NHA_CPU_ROW_PENDING] = WAITING;
     export(&p, 0, &folded);
     for (int64_t i = 0; i < p.keys; i++)
-        beyond += (bits_of(folded.hk[i]) & 0xffff) != 0;
+        beyond += (help_bits_of(folded.hk[i]) & 0xffff) != 0;
     assert_true(beyond > p.keys / 2);
     import(&p, 1, &folded);
     assert_int_equal(row_of(&p, 1)[NHA_CPU_ROW_PENDING], 0);

@@ -74,6 +74,8 @@ static void test_usage(void **state) {
     db("lst");
     assert_non_null(strstr(said, "did you mean list?"));
     assert_int_equal(db("merge /nowhere/at/all"), 2);
+    assert_int_equal(db("merge README.md"), 2); /* of which no line is a record */
+    assert_non_null(strstr(said, "README.md: error: is no journal"));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)

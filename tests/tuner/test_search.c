@@ -1,6 +1,7 @@
 /* test_search.c: the search on a device made up for it, behind the same interface as the CPU, with a clock of its own:
- * the fastest right candidate wins, a wrong one is never timed, the default wins ties, time is kept, and a finished
- * search repeats nothing. */
+ * the fastest right candidate wins, a wrong one is never timed, the default wins ties, time is kept, a finished search
+ * repeats nothing, and where the best are lost at the end the next best have their turn. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +14,7 @@
 #include <cmocka.h>
 
 #include "base/path.h"
-#include "tuner/search.h"
+#include "tuner/assemble.h"
 
 /* The device: what a tile costs, which tiles are wrong, and what was done with each. */
 typedef struct machine {
@@ -432,6 +433,203 @@ static bool all_wrong(const gen_tile *t) {
     return true;
 }
 
+/* ---- The best are lost ---- */
+
+/* The fastest of the space, far more of them than enter the later stages, and all that a search at first looks at
+ * twice; a few are still left that are faster than the default. */
+static bool is_among_the_best(const gen_tile *t) {
+    gen_tile first;
+    gen_tile_default(&problem, NHA_DECODE, gen_isa_find("avx2"), &first);
+    return bowl(t) < 0.6 * bowl(&first);
+}
+
+static bool has_heat(const gen_tile *t) {
+    char string[TUNE_TILE_STRING_MAX];
+    gen_tile_string(gen_isa_find("avx2"), NHA_DECODE, t, string, sizeof string);
+    return tune_journal_find(&journal, TUNE_RECORD_HEAT, NHA_DECODE, string) != NULL;
+}
+
+static bool is_best_and_has_heat(const gen_tile *t) {
+    return is_among_the_best(t) && has_heat(t);
+}
+
+/* The cheapest of the space that is not among the best, relative to the default. */
+static double least_that_holds(const tune_search *s) {
+    double best = 1;
+    for (int i = 0; i < s->space.count; i++) {
+        const gen_tile *t = &s->space.candidates[i].tile.cpu;
+        if (!is_among_the_best(t))
+            best = fmin(best, bowl(t) / bowl(&s->space.candidates[0].tile.cpu));
+    }
+    return best;
+}
+
+static int lost_of(const tune_search *s) {
+    int lost = 0;
+    for (int i = 0; i < s->space.count; i++)
+        lost += s->space.candidates[i].status == TUNE_FAILED || s->space.candidates[i].status == TUNE_REJECTED;
+    return lost;
+}
+
+/* A winner that is faster than the default for each shape, of those that hold. */
+static void check_winners(const tune_search *s) {
+    const double first = bowl(&s->space.candidates[0].tile.cpu);
+    for (int b = 0; b < s->bucket_count; b++) {
+        int winner = tune_search_choose(s, b);
+        const gen_tile *t = &s->space.candidates[winner].tile.cpu;
+        if (winner == 0 || is_among_the_best(t) || bowl(t) / first > least_that_holds(s) * 1.03)
+            fail_msg("shape %d: %s, %.3f of the default where %.3f holds", b, s->space.candidates[winner].string,
+                     bowl(t) / first, least_that_holds(s));
+    }
+}
+
+/* All finalists fault, in the stage on the shape itself, or in the last one alone: the next best have their turn until
+ * one holds, and what is lost is said and written down. */
+static void test_finalists_fault(void **state) {
+    (void)state;
+    bool (*const faults[])(const gen_tile *) = {is_among_the_best, is_best_and_has_heat};
+    for (int k = 0; k < 2; k++) {
+        err e = {0};
+        tune_search s;
+        char *said = NULL;
+        size_t size;
+        m.cost = bowl;
+        m.wrong = right;
+        m.faults = faults[k];
+        m.fault_above = 64u << 20; /* not in first impressions */
+        open_search(&s, "model", 10000);
+        assert_true(least_that_holds(&s) < 0.97);
+        tune_progress told = {.out = open_memstream(&said, &size), .clock = s.clock};
+        s.progress = &told;
+        assert_non_null(told.out);
+        if (!tune_search_run(&s, &e))
+            fail_msg("%s", e.text);
+        assert_int_equal(fclose(told.out), 0);
+        assert_int_equal(m.stale_runs, 0);
+        assert_true(lost_of(&s) > 8); /* more than the most that a stage takes */
+        check_winners(&s);
+        for (int i = 0; i < s.space.count; i++) {
+            const tune_candidate *c = &s.space.candidates[i];
+            if (c->status != TUNE_FAILED)
+                continue;
+            assert_non_null(tune_journal_find(&journal, TUNE_RECORD_FAILED, NHA_DECODE, c->string));
+            assert_non_null(strstr(said, c->string));
+        }
+        assert_non_null(strstr(said, "was among the best, and is out: while it was timed: made up to fault"));
+        free(said);
+        tune_search_close(&s);
+        open_search(&s, "model", 20000); /* what the journal says chooses the same */
+        m.samples = 0;
+        assert_true(tune_search_done(&s) && tune_search_run(&s, &e));
+        assert_int_equal(m.samples, 0);
+        check_winners(&s);
+        tune_search_close(&s);
+        leave(NULL);
+        enter(NULL);
+    }
+}
+
+static bool default_faults(const gen_tile *t) {
+    gen_tile first;
+    gen_tile_default(&problem, NHA_DECODE, gen_isa_find("avx2"), &first);
+    return memcmp(t, &first, sizeof first) == 0;
+}
+
+/* A default that faults is an error of its own: nobody who ran beside it is called failed for it. */
+static void test_default_faults(void **state) {
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        err e = {0};
+        tune_search s;
+        m.cost = bowl;
+        m.wrong = right;
+        m.faults = default_faults;
+        m.fault_above = k ? 64u << 20 : 1; /* on the shape itself alone, or in first impressions */
+        open_search(&s, "model", 10000);
+        assert_false(tune_search_run(&s, &e));
+        assert_int_equal(e.code, ERR_DEVICE);
+        assert_non_null(strstr(e.text, "(the untuned default), while it was timed: made up to fault"));
+        assert_int_equal(lost_of(&s), 0);
+        err_clear(&e);
+        tune_search_close(&s);
+        leave(NULL);
+        enter(NULL);
+    }
+}
+
+/* It ends when the time is up, though none has held by then. */
+static void test_all_fault(void **state) {
+    (void)state;
+    err e = {0};
+    tune_search s;
+    m.cost = bowl;
+    m.wrong = right;
+    m.faults = is_among_the_best;
+    m.fault_above = 64u << 20;
+    open_search(&s, "model", 12);
+    double deadline = s.deadline;
+    if (!tune_search_run(&s, &e))
+        fail_msg("%s", e.text);
+    assert_true(lost_of(&s) > 0 && m.time <= deadline + 2);
+    for (int b = 0; b < s.bucket_count; b++) {
+        int winner = tune_search_choose(&s, b);
+        assert_true(winner == 0 || s.space.candidates[winner].status == TUNE_VERIFIED);
+    }
+    tune_search_close(&s);
+}
+
+/* Winners that are wrong when they are verified for the library: the next that holds is taken, measured in the last
+ * stage as those were; with no time left, the next of those that have been. */
+static void test_winner_is_lost(void **state) {
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        err e = {0};
+        tune_search s;
+        m.cost = bowl;
+        m.wrong = right;
+        open_search(&s, "model", 10000);
+        assert_true(tune_search_run(&s, &e));
+        int first = tune_search_choose(&s, 0), lost = 0;
+        assert_true(first > 0 && is_among_the_best(&s.space.candidates[first].tile.cpu));
+        tune_prepare_options options = {&made_up, s.reference, 1, s.clock, 0};
+        tune_assembly assembly;
+        tune_assembly_init(&assembly, &problem);
+        m.wrong = is_among_the_best;
+        if (k == 1)
+            s.deadline = m.time;
+        for (int b = 0; b < s.bucket_count; b++) {
+            int winner;
+            if (!tune_assemble_winner(&assembly, &s, b, &options, m.time + 10000, &winner, &e))
+                fail_msg("%s", e.text);
+            assert_int_equal(winner, tune_search_choose(&s, b));
+            assert_false(m.wrong(&s.space.candidates[winner].tile.cpu));
+            assert_int_equal(assembly.kernel_count, b + 1);
+        }
+        if (k == 0)
+            check_winners(&s);
+        for (int i = 0; i < s.space.count; i++) {
+            const tune_candidate *c = &s.space.candidates[i];
+            const tune_record *r = tune_journal_find(&journal, TUNE_RECORD_REJECTED, NHA_DECODE, c->string);
+            assert_int_equal(r != NULL, c->status == TUNE_REJECTED);
+            lost += r && strstr(r->why, "when it was verified for the library: o: made up to be wrong");
+        }
+        assert_true(lost > 0);
+        m.wrong = all_wrong; /* until the time is up: then the default */
+        int winner = -1, before = assembly.kernel_count;
+        tune_assembly other;
+        tune_assembly_init(&other, &problem);
+        assert_true(tune_assemble_winner(&other, &s, 0, &options, m.time, &winner, &e));
+        assert_int_equal(winner, 0);
+        assert_int_equal(other.kernel_count + other.owned_count, 0);
+        assert_int_equal(assembly.kernel_count, before);
+        tune_assembly_free(&other);
+        tune_assembly_free(&assembly);
+        tune_search_close(&s);
+        leave(NULL);
+        enter(NULL);
+    }
+}
+
 static void test_wrong_default(void **state) {
     (void)state;
     m.cost = bowl;
@@ -456,8 +654,11 @@ static void test_wrong_default(void **state) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, enter, leave)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        TEST(test_best_wins),     TEST(test_nothing_is_repeated), TEST(test_time_is_kept), TEST(test_default_wins_ties),
-        TEST(test_wrong_default), TEST(test_implausible),         TEST(test_noise),        TEST(test_faults)};
+    const struct CMUnitTest tests[] = {TEST(test_best_wins),       TEST(test_nothing_is_repeated),
+                                       TEST(test_time_is_kept),    TEST(test_default_wins_ties),
+                                       TEST(test_wrong_default),   TEST(test_implausible),
+                                       TEST(test_noise),           TEST(test_faults),
+                                       TEST(test_finalists_fault), TEST(test_all_fault),
+                                       TEST(test_default_faults),  TEST(test_winner_is_lost)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
