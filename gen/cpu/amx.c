@@ -29,9 +29,10 @@ static void load_left(ir *b, const amx_product *p, val a, const amx_block *at) {
         tile_memory(b, "llvm.x86.tileloadd64", TILE_A + r, ir_atc(b, a, (int64_t)r * AMX_TILE * p->left.lda), p->left.lda);
 }
 
-static void load_right(ir *b, val t, const amx_block *at) {
+/* t: of each column */
+static void load_right(ir *b, const val *t, int64_t part, const amx_block *at) {
     for (int c = 0; c < at->nr; c++)
-        tile_memory(b, "llvm.x86.tileloadd64", TILE_B + c, ir_atc(b, t, (int64_t)c * AMX_TILE_BYTES), 64);
+        tile_memory(b, "llvm.x86.tileloadd64", TILE_B + c, ir_atc(b, t[c], part), 64);
 }
 
 static void multiply(ir *b, const amx_block *at) {
@@ -42,17 +43,17 @@ static void multiply(ir *b, const amx_block *at) {
         }
 }
 
-/* One step of 32 at a (of this row) and t (of this column): low x high, high x high, high x low, so that each product needs one new
- * operand. */
-static void step(ir *b, const amx_product *p, val a, val t, const amx_block *at) {
+/* One step of 32 at a (of this row) and t (of these columns): low x high, high x high, high x low, so that each product needs one
+ * new operand. */
+static void step(ir *b, const amx_product *p, val a, const val *t, const amx_block *at) {
     int64_t part = (int64_t)p->right.inner * p->right.columns * AMX_TILE_BYTES;
-    load_right(b, t, at);
+    load_right(b, t, 0, at);
     for (int low = p->left.parts - 1; low >= 0; low--) {
         load_left(b, p, ir_atc(b, a, (int64_t)low * p->left.part), at);
         multiply(b, at);
     }
     if (p->right.parts > 1) {
-        load_right(b, ir_atc(b, t, part), at);
+        load_right(b, t, part, at);
         multiply(b, at);
     }
 }
@@ -62,10 +63,10 @@ static int orders(const amx_product *p) {
 }
 
 /* With three parts, by falling order of the right one. */
-static void step_parts(ir *b, const amx_product *p, val a, val t, const amx_block *at) {
+static void step_parts(ir *b, const amx_product *p, val a, const val *t, const amx_block *at) {
     int64_t part = (int64_t)p->right.inner * p->right.columns * AMX_TILE_BYTES;
     for (int r = p->right.parts - 1; r >= 0; r--) {
-        load_right(b, ir_atc(b, t, r * part), at);
+        load_right(b, t, r * part, at);
         for (int l = p->left.parts - 1; l >= 0; l--) {
             if (l + r >= orders(p))
                 continue;
@@ -112,11 +113,13 @@ static void step_column(ir *b, const amx_product *p, val a, val t, const amx_blo
 /* Step s (i64) of the inner dimension, by the shape of the block and the number of parts. */
 static void any_step(ir *b, const amx_product *p, const amx_block *at, val s, amx_half half) {
     val a = ir_at(b, ir_at(b, p->a, ir_mulc(b, at->row, p->left.lda)), ir_mulc(b, s, AMX_INNER * 2));
-    val right = ir_at(b, p->b, ir_mulc(b, at->column, AMX_TILE_BYTES));
-    right = ir_at(b, right, ir_mulc(b, s, (int64_t)p->right.columns * AMX_TILE_BYTES));
+    val behind = ir_mulc(b, s, (int64_t)p->right.columns * AMX_TILE_BYTES), right[2];
+    right[0] = ir_at(b, ir_at(b, p->b, ir_mulc(b, at->column, AMX_TILE_BYTES)), behind);
+    if (at->nr > 1)
+        right[1] = at->second ? ir_at(b, at->second, behind) : ir_atc(b, right[0], AMX_TILE_BYTES);
     if (at->mr <= 2 && p->left.parts == 1 && p->right.parts == 1) {
         if (half & AMX_LOADS) {
-            load_right(b, right, at);
+            load_right(b, right, 0, at);
             load_left(b, p, a, at);
         }
         if (half & AMX_PRODUCTS)
@@ -126,7 +129,7 @@ static void any_step(ir *b, const amx_product *p, const amx_block *at, val s, am
     if (!(half & AMX_PRODUCTS))
         return;
     if (at->mr > 2)
-        step_column(b, p, a, right, at);
+        step_column(b, p, a, right[0], at);
     else if (orders(p) > 2)
         step_parts(b, p, a, right, at);
     else
@@ -173,17 +176,22 @@ void amx_store(ir *b, const amx_block *at, val memory, int ld) {
     move(b, "llvm.x86.tilestored64", at, memory, ld);
 }
 
+void amx_store_column(ir *b, const amx_block *at, int column, val memory, int ld) {
+    for (int r = 0; r < at->mr; r++)
+        tile_memory(b, "llvm.x86.tilestored64", accumulator(at, r, column), ir_atc(b, memory, (int64_t)r * AMX_TILE * ld), ld);
+}
+
 /* Blocks of one or two tile columns and of rows `from` .. from + rows */
 static void walk_rows(ir *b, val from, int rows, val column, int nr, void *context, amx_visit visit) {
     int whole = rows / AMX_BLOCK * AMX_BLOCK;
     if (whole) {
         ir_loop loop;
         ir_loop_begin(b, &loop, from, ir_addc(b, from, whole), ir_int(b, AMX_BLOCK), NULL, 0);
-        visit(b, context, &(amx_block){loop.index, column, 2, nr});
+        visit(b, context, &(amx_block){loop.index, column, 2, nr, NULL});
         ir_loop_end(b, &loop, NULL);
     }
     if (rows > whole)
-        visit(b, context, &(amx_block){ir_addc(b, from, whole), column, 1, nr});
+        visit(b, context, &(amx_block){ir_addc(b, from, whole), column, 1, nr, NULL});
 }
 
 static void walk_columns(ir *b, val from, int rows, int columns, void *context, amx_visit visit) {
@@ -231,6 +239,10 @@ void amx_configure(ir *b) {
     intrinsic(b, "llvm.x86.ldtilecfg", &global, 1);
 }
 
+void amx_keep_awake(ir *b) {
+    multiply(b, &(amx_block){.mr = 1, .nr = 1});
+}
+
 void amx_release(ir *b) {
     intrinsic(b, "llvm.x86.tilerelease", NULL, 0);
 }
@@ -264,12 +276,27 @@ static val upper(ir *b, bool nearest, val *x) {
     return bits;
 }
 
+/* The upper halves of words: of x below those of y. By name, as LLVM would make a shuffle of three slots of it. */
+static val upper_pairs(ir *b, val x, val y) {
+    enum { THIRD_CHOOSES_SECOND = 0xd8 };
+    val low = LLVMBuildLShr(b->builder, x, ir_vint(b, 16), ""), mask = ir_vint(b, (int32_t)0xffff0000);
+    val args[] = {low, y, mask, ir_i32(b, THIRD_CHOOSES_SECOND)};
+    return intrinsic(b, "llvm.x86.avx512.pternlog.d.512", args, 4);
+}
+
+static val rounding(ir *b, val x) {
+    return ir_add(b, ir_bitcast(b, x, b->vi), ir_vint(b, 0x8000));
+}
+
 void amx_pairs_parts(ir *b, val x, val y, int parts, bool nearest, val *out) {
     for (int i = 0; i + 1 < parts; i++) {
         val low = upper(b, nearest, &x), high = upper(b, nearest, &y);
-        out[i] = LLVMBuildOr(b->builder, LLVMBuildLShr(b->builder, low, ir_vint(b, 16), ""), high, "");
+        out[i] = upper_pairs(b, low, high);
     }
-    out[parts - 1] = interleaved(b, rounded(b, x, y));
+    if (parts > 1) /* a rest may be rounded in integers, which is quicker: what is not finite shows in the first part */
+        out[parts - 1] = upper_pairs(b, rounding(b, x), rounding(b, y));
+    else
+        out[0] = interleaved(b, rounded(b, x, y));
 }
 
 void amx_row_parts(ir *b, val x, val y, int parts, bool nearest, val *out) {

@@ -46,6 +46,7 @@ typedef struct amx_product {
 typedef struct amx_block {
     val row, column;
     int mr, nr;
+    val second; /* the second column of the right operand, part 0, inner 0; NULL: behind the first */
 } amx_block;
 /* Accumulators += A B */
 void amx_accumulate(ir *b, const amx_product *p, const amx_block *at);
@@ -57,6 +58,8 @@ void amx_zero(ir *b, const amx_block *at);
 /* Accumulators from and to fp32 memory: `memory` is (row, column) itself, ld in bytes. */
 void amx_load(ir *b, const amx_block *at, val memory, int ld);
 void amx_store(ir *b, const amx_block *at, val memory, int ld);
+/* Column 0 or 1 alone; `memory` is its first row. */
+void amx_store_column(ir *b, const amx_block *at, int column, val memory, int ld);
 
 /* Calls `visit` for the blocks of rows (a multiple of 16) x columns (of tiles), rows inside, in groups of AMX_GROUP_ROWS. */
 typedef void (*amx_visit)(ir *b, void *context, const amx_block *at);
@@ -65,6 +68,8 @@ void amx_blocks(ir *b, int rows, int columns, void *context, amx_visit visit);
 /* All tiles 16 rows of 64 bytes; and none configured, which keeps context switches cheap. */
 void amx_configure(ir *b);
 void amx_release(ir *b);
+/* A product for nothing, of whatever tiles hold; the accumulators are lost. */
+void amx_keep_awake(ir *b);
 
 /* ---- fp32 vectors of 16 to bf16, to nearest even; 64 bytes as <16 x i32> ---- */
 

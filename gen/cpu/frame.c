@@ -41,8 +41,8 @@ static void amx_layout(kernel *k, int64_t *at) {
     /* where the window reads the first part of shared values alone, it must be the nearest */
     bool nearest = n || (k->share_values && parts.values < parts.absorbed);
     int mapped = parts.mapped, rotated = parts.rotated;
-    k->left_slots = take_left(at, k->rows, Kt, k->M ? mapped : rotated, n);
-    k->left_window = k->own_window_q ? take_left(at, k->rows, Kt, rotated, n) : k->left_slots;
+    k->left_slots = take_left(at, k->query_rows, Kt, k->M ? mapped : rotated, n);
+    k->left_window = k->own_window_q ? take_left(at, k->query_rows, Kt, rotated, n) : k->left_slots;
     k->read_within = Mt * 2;
     k->read_window = k->read_within + (k->M ? C * 2 : 0);
     k->left_read = take_left(at, k->chunk_rows, Mt + (k->M ? C : 0) + k->key_panels * C, parts.read, n);
@@ -58,8 +58,8 @@ static void amx_layout(kernel *k, int64_t *at) {
         k->right_hv = take_right(at, Mt, k->vp, parts.read, n);
         k->right_weights = take_right(at, C, k->mp, parts.score, n);
         k->decay_chunk = k->chunk < C ? take(at, C, k->mp) : k->decay;
-        k->earlier = take(at, k->chunk_rows, k->mp);
-        k->left_within = take_left(at, k->chunk_rows, C, parts.score, n);
+        k->earlier = take(at, k->group_rows, k->mp);
+        k->left_within = take_left(at, k->group_rows, C, parts.score, n);
         k->left_earlier = k->chunk < C ? take_left(at, k->chunk_rows, Mt, parts.read, n) : k->left_read;
         k->right_pairs_t = take_right(at, Mt, C, parts.weight, n);
     }
@@ -118,7 +118,7 @@ static void prefill_layout(kernel *k, int64_t *at) {
         k->scaled = take(at, 1, k->mp);
         k->pairs = take(at, C, k->mp);
         k->pairs_t = take(at, k->M + k->b.vl, C);
-        k->within = take(at, rows, C);
+        k->within = take(at, k->amx ? k->group_rows : rows, C);
         pending_layout(k, at);
     }
     k->scores = take(at, rows, k->mp + k->key_panels * C);
@@ -209,6 +209,9 @@ void kernel_layout(kernel *k, const gen_problem *problem, nha_op op, const gen_i
     k->share_keys = k->share_values && p->rope != NHA_ROPE_GIVEN; /* whose window has keys of its own */
     k->tiles_listed = k->amx && k->W > 0 && k->G % 4 == 0;
     k->beside = k->tiles_listed && k->direct_out && k->chunk == 2 * AMX_TILE && k->vp % AMX_BLOCK == 0;
+    k->group = k->beside ? AMX_TILE : k->chunk;
+    k->group_rows = k->group * k->G;
+    k->query_rows = k->beside ? k->group_rows : k->rows;
 
     int64_t at = FRAME_BYTES;
     if (k->M && op == NHA_PREFILL) {

@@ -52,6 +52,8 @@ typedef struct kernel {
     int mv, vv;           /* vectors that hold M slots, V values */
     int block;            /* BLOCK_TOKENS */
     int chunk, chunk_rows; /* tokens of a block under way at a time, and their rows: all of them, on AMX 32 or 16 */
+    int group, group_rows; /* AMX: tokens of a chunk that are scored at a time: 16 where k->beside, else all of them */
+    int query_rows;        /* AMX: rows of queries packed at a time: of the group where k->beside, else of the block */
     int bv;               /* vectors of a block of tokens */
     int hp;               /* K/2 rounded up to vectors */
     int stage_ld;         /* row stride of staged keys and queries, with slack for whole vectors */
@@ -73,7 +75,7 @@ typedef struct kernel {
     buffer e, s, decay;           /* [block][mp]: exp(g), s, running product of e; on AMX decay has a row of ones before these */
     buffer gamma, keep, scaled;   /* [mp]: sum of g; (1, expm1) or (0, exp) of it: h' = keep*h + (scaled*h + new) */
     buffer pairs, pairs_t;        /* [block][mp], [M][block]: weight of absorbed token j in slot m at the current row */
-    buffer within;                /* [chunk_rows][block]: q.k of the block, then p.weights */
+    buffer within;                /* [chunk_rows][block], on AMX [group_rows][block]: q.k of the block, then p.weights */
     buffer scores;                /* [chunk_rows][mp + KEY_PANELS*block]: scores, then probabilities */
     buffer slots_p;               /* [chunk_rows][mp]: p * decay */
     buffer out;                   /* [chunk_rows][vp] unnormalised; none where direct_out */
@@ -90,7 +92,7 @@ typedef struct kernel {
     int64_t panel_floats;         /* keys [K][block] then values [block][vp]; on AMX panel_keys, then panel_values */
     /* AMX: operands in bf16 instead of qs, qw, absorb_*, slots_p and what within and scores become. Kt, Mt: multiples of 32 */
     bool amx;
-    amx_left left_slots, left_window; /* queries [rows][Kt], mapped, rotated; not scaled: those that are bf16 stay exact */
+    amx_left left_slots, left_window; /* queries [query_rows][Kt], mapped, rotated; not scaled: those that are bf16 stay exact */
     amx_left left_read;           /* [chunk_rows][Mt + block + KEY_PANELS*block]: p * decay, p.weights, p */
     int read_within, read_window; /* bytes from a row's start to the second and the third of these */
     amx_left left_keys, left_weights; /* update; `at` of left_keys and right_keys from FRAME_ABSORBED_K, of right_values from _V: absorbed keys [Kt][block], weights [Mt][block] */
@@ -98,8 +100,8 @@ typedef struct kernel {
     amx_right right_keys, right_values, right_weights; /* of absorbed tokens: [Kt][block], [block][vp], [block][mp] */
     amx_right panel_keys, panel_values; /* `at` from the start of a panel; panel_values are the first parts of right_values, if shared */
     buffer decay_chunk;           /* [block][mp]: product of e from the chunk's first token on: decay, if the chunk is the block */
-    buffer earlier;               /* [chunk_rows][mp]: scores of the block's tokens before the chunk */
-    amx_left left_within, left_earlier; /* [chunk_rows][block]: q.k; [chunk_rows][Mt]: p * decay_chunk */
+    buffer earlier;               /* [group_rows][mp]: scores of the block's tokens before the chunk */
+    amx_left left_within, left_earlier; /* [group_rows][block]: q.k; [chunk_rows][Mt]: p * decay_chunk */
     amx_right right_pairs_t;      /* [Mt][block] */
     buffer tile_out;              /* [32][32] */
     int64_t ring_at;              /* byte offset of the panel ring; the rest of scratch */

@@ -423,6 +423,13 @@ val ir_round(ir *b, val x) {
     return intrinsic(b, "llvm.rint", &type, 1, &x, 1);
 }
 
+val ir_fraction(ir *b, val x) {
+    enum { DOWN_AND_EXACT = 9, ROUND_AS_SET = 4 };
+    const val all = LLVMConstAllOnes(b->i16);
+    val args[] = {x, ir_i32(b, DOWN_AND_EXACT), ir_zero(b), all, ir_i32(b, ROUND_AS_SET)};
+    return intrinsic(b, "llvm.x86.avx512.mask.reduce.ps.512", NULL, 0, args, 5);
+}
+
 val ir_scale(ir *b, val x, val n) {
     enum { ROUND_AS_SET = 4 };
     val all = LLVMConstAllOnes(b->i16);
@@ -459,6 +466,25 @@ val ir_reduce(ir *b, val v, val (*op)(ir *, val, val)) {
         v = op(b, ir_shuffle(b, v, NULL, lo, width / 2), ir_shuffle(b, v, NULL, hi, width / 2));
     }
     return LLVMBuildExtractElement(b->builder, v, ir_i32(b, 0), "");
+}
+
+val ir_reduce_four(ir *b, const val *v, val (*op)(ir *, val, val)) {
+    enum { LANES = 16, QUARTER = 4 };
+    int low[LANES], high[LANES], even[LANES], odd[LANES], by_two[LANES], by_one[LANES];
+    for (int i = 0; i < LANES; i++) {
+        low[i] = i < LANES / 2 ? i : i + LANES / 2;
+        high[i] = low[i] + LANES / 2;
+        even[i] = i / QUARTER * 2 * QUARTER + i % QUARTER;
+        odd[i] = even[i] + QUARTER;
+        by_two[i] = i ^ 2;
+        by_one[i] = i ^ 1;
+    }
+    val half[2];
+    for (int i = 0; i < 2; i++)
+        half[i] = op(b, ir_shuffle(b, v[2 * i], v[2 * i + 1], low, LANES), ir_shuffle(b, v[2 * i], v[2 * i + 1], high, LANES));
+    val x = op(b, ir_shuffle(b, half[0], half[1], even, LANES), ir_shuffle(b, half[0], half[1], odd, LANES));
+    x = op(b, x, ir_shuffle(b, x, NULL, by_two, LANES));
+    return op(b, x, ir_shuffle(b, x, NULL, by_one, LANES));
 }
 
 val ir_bitcast(ir *b, val v, LLVMTypeRef type) {

@@ -5,6 +5,11 @@ static const double exp2_4[] = {0x1.ffffe8p-1, 0x1.62e0dcp-1, 0x1.ec06dap-3, 0x1
 static const double exp2_5[] = {0x1.000002p+0, 0x1.62e428p-1, 0x1.ebf918p-3, 0x1.c6b6e4p-5, 0x1.3d0c52p-7, 0x1.5c08ecp-10};
 static const double exp2_6[] = {0x1.000000p+0, 0x1.62e430p-1, 0x1.ebfbdap-3, 0x1.c6aed4p-5,
                                 0x1.3b2dbcp-7, 0x1.5f456ap-10, 0x1.41d32ep-13};
+/* The same on [0, 1], whose error is the same: where what is left of floor(x) is one instruction. */
+static const double exp2_whole_4[] = {0x1.00002cp+0, 0x1.62d166p-1, 0x1.ee798ap-3, 0x1.aa13f0p-5, 0x1.bb7cd6p-7};
+static const double exp2_whole_5[] = {0x1.fffffep-1, 0x1.62e4f6p-1, 0x1.ebd5a8p-3, 0x1.c95446p-5, 0x1.26900ap-7, 0x1.ec3212p-10};
+static const double exp2_whole_6[] = {0x1.000000p+0, 0x1.62e42ap-1, 0x1.ebfd9ep-3, 0x1.c68500p-5,
+                                      0x1.3d2800p-7, 0x1.461958p-10, 0x1.c72112p-13};
 /* expm1(r) / r, |r| <= ln2/2 */
 static const double expm1_6[] = {0x1.000000p+0, 0x1.000000p-1, 0x1.555554p-3, 0x1.5554aep-5,
                                  0x1.1111a6p-7, 0x1.6d74c2p-10, 0x1.a019ecp-13};
@@ -81,9 +86,8 @@ val ir_exp2(ir *b, val x, int degree) {
 }
 
 val ir_exp2_scale(ir *b, val x, int degree) {
-    val n = ir_round(b, x);
-    val p = polynomial(b, ir_fsub(b, x, n), degree <= 4 ? exp2_4 : degree == 5 ? exp2_5 : exp2_6, degree);
-    return ir_scale(b, p, n);
+    const double *c = degree <= 4 ? exp2_whole_4 : degree == 5 ? exp2_whole_5 : exp2_whole_6;
+    return ir_scale(b, polynomial(b, ir_fraction(b, x), c, degree), x);
 }
 
 /* exp(r) - 1 for r = x - n ln2, |r| <= ln2/2 */

@@ -47,10 +47,25 @@ static void prepare_read(prefill *x, val f, val first, val from, val group) {
         ir_call(b, x->list_outputs, (val[]){f, ir_add(b, first, from), group}, 3);
 }
 
-/* A chunk in two groups of 16 tokens: beside the softmax of one, tiles work for the other. */
+/* The slots' scores of tokens `group` (in the chunk) and on. */
+static void score_tokens(prefill *x, val f, val from, val group) {
+    ir *b = &x->k->b;
+    if (!x->k->M)
+        return;
+    ir_call(b, x->score_slots, (val[]){f, from, group}, 3);
+    ir_call(b, x->decay_scores, (val[]){f, from, group}, 3);
+}
+
+/* A chunk in two groups of 16 tokens: beside the softmax of one, tiles work for the other. Each one's queries are packed, into the same
+ * place, when they are wanted: fewer of them have left the first-level cache by then. */
 static void run_groups(prefill *x, val f, val first, val from) {
     ir *b = &x->k->b;
+    val start = ir_add(b, first, from);
+    call_i(x, x->load_queries, f, start);
+    score_tokens(x, f, from, ir_int(b, 0));
     call_i(x, x->score_group, f, from);
+    call_i(x, x->load_queries, f, ir_addc(b, start, AMX_TILE));
+    score_tokens(x, f, from, ir_int(b, AMX_TILE));
     ir_call(b, x->softmax_score, (val[]){f, first, from}, 3);
     prepare_read(x, f, first, from, ir_int(b, 0));
     ir_call(b, x->softmax_read, (val[]){f, first, from}, 3);
@@ -74,10 +89,8 @@ static void run_chunk(prefill *x, val f, val first, val newest, val total, val f
     kernel *k = x->k;
     ir *b = &k->b;
     val count = ir_min(b, total, ir_int(b, k->key_panels));
-    if (k->M) {
-        call_i(x, x->score_slots, f, from);
-        call_i(x, x->decay_scores, f, from);
-    }
+    if (!k->beside)
+        score_tokens(x, f, from, ir_int(b, 0));
     if (k->W)
         list_window(x, f, first, newest, count, from);
     if (k->beside) {
@@ -130,7 +143,8 @@ static void run_block(prefill *x, val f, val first) {
         total = ir_min(b, frame_i64(k, f, FRAME_PANELS), held);
         call_i(x, x->load_panel, f, newest);
     }
-    call_i(x, x->load_queries, f, first);
+    if (!k->beside)
+        call_i(x, x->load_queries, f, first);
     if (k->M) {
         find_absorbed(x, f, first, newest, total);
         call_i(x, x->load_gates, f, first);

@@ -64,6 +64,9 @@ void emit_softmax(prefill *x);
 void emit_read(prefill *x);
 /* Address of (token, head) of a tensor of q's shape; member: offsetof the tensor in nha_cpu_args. */
 val strided(kernel *k, val f, frame_slot slot, size_t member, val token, val head);
+/* prefill_ahead.c: asks for what local token t + block needs: queries of so many heads from `head` on; its row of keys, values and gates */
+void ask_ahead(kernel *k, val f, val t, val head, int heads);
+void ask_ahead_rows(kernel *k, val f, val t);
 /* prefill_beside.c */
 /* Products on tiles that are dealt out to the steps of a loop over vectors: slots 0 .. slots - 1 of turns 0 .. turns - 1. */
 typedef struct tile_work tile_work;
@@ -94,6 +97,19 @@ val window_tiles_seen(kernel *k, val f, val group);
 void window_tile_at(kernel *k, val f, val group, val index, window_tiles *t);
 void window_tiles_begin(kernel *k, val f, val group, bool seen, window_tiles *t, val *carried, int count);
 void window_tiles_end(kernel *k, window_tiles *t, val *carried);
+/* Four tiles of scores of the window, numbered 0 .. score_items - 1 for a group; `visit` is called twice, for items of either shape.
+ * q: the group's rows of left_window. */
+typedef struct score_item {
+    amx_block block;
+    amx_product product;
+    val to[2]; /* of its columns of tiles, in scores */
+} score_item;
+val score_items(kernel *k, val f, val group);
+typedef void (*score_visit)(kernel *k, const score_item *item, void *context);
+void score_item_visit(kernel *k, val f, val q, val group, val item, score_visit visit, void *context);
+void score_item_store(kernel *k, const score_item *s, void *context);
+/* All of it: products and store. */
+void score_item_whole(kernel *k, const score_item *s, void *context);
 /* prefill_out.c */
 void emit_store_out(prefill *x);
 /* A block of finished sums, rows of the chunk, times row_fix to the addresses of list_outputs: from tiles to tile_out, and from there. */
@@ -117,12 +133,27 @@ void pack_row(ir *b, const amx_left *left, int dim, val from, val to);
 /* Right operand at `at` from `rows` (even) rows of floats of stride ld. */
 void pack_rows(ir *b, const amx_right *right, val at, val from, int ld, int rows);
 val left_row(kernel *k, val f, const amx_left *left, val row);
+/* Tokens `first` (i64, in the chunk) .. first + count of a chunk that are scored, or whose reads are prepared: all of them, or a group of
+ * 16. Rows of within, left_within and earlier are the group's; rows of scores, and of what is read, are the chunk's. */
+typedef struct reading {
+    val from, first;
+    int count;
+} reading;
+
+/* The chunk's row that is the first one's of these tokens. */
+val reading_row(kernel *k, const reading *r);
+/* prefill_resets.c: adds to scores, or puts to within, what the tokens give one another; pairs, or pairs_t, go on to the last of them. */
+void score_resets(kernel *k, val f, const reading *r);
+void read_resets(kernel *k, val f, const reading *r);
 /* prefill_decay.c */
 void emit_amx_decay_scores(prefill *x);
 void emit_amx_decay_reads(prefill *x);
 /* prefill_amx.c: on AMX, instead of those above that multiply */
 /* rows x columns fp32 at `to`, row stride ld floats: the sum of `count` products. */
 void amx_multiply(kernel *k, const amx_product *product, int count, int rows, val to, int ld);
+/* In loops without products, where no accumulators are in use: keeps the tiles' unit from falling asleep, as waking it takes a thousand
+ * cycles. A product at every index that is a multiple of `every`, a power of two; nothing on other ISAs. */
+void amx_awake(kernel *k, val index, int every);
 /* Rows of a left operand of the block's queries, from the chunk that begins with token `from` on. */
 val amx_chunk(kernel *k, val f, const amx_left *left, val from);
 /* Steps of the inner dimension of a block of outputs; the accumulators after step `index` of them. Where k->direct_out. */

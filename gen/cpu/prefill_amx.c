@@ -25,45 +25,51 @@ void amx_multiply(kernel *k, const amx_product *product, int count, int rows, va
     amx_blocks(&k->b, rows, product->right.columns, &p, store_block);
 }
 
+void amx_awake(kernel *k, val index, int every) {
+    ir *b = &k->b;
+    ir_if now;
+    if (!k->amx)
+        return;
+    ir_if_begin(b, &now, ir_cmp(b, "==", ir_and(b, index, ir_int(b, every - 1)), ir_int(b, 0)));
+    amx_keep_awake(b);
+    ir_if_end(b, &now);
+}
+
 val amx_chunk(kernel *k, val f, const amx_left *left, val from) {
-    return ir_at(&k->b, ir_atc(&k->b, f, left->at), ir_mulc(&k->b, from, (int64_t)k->G * left->lda));
+    val at = ir_atc(&k->b, f, left->at);
+    return k->beside ? at : ir_at(&k->b, at, ir_mulc(&k->b, from, (int64_t)k->G * left->lda));
 }
 
 amx_product amx_slot_scores(kernel *k, val f, val from) {
     return (amx_product){amx_chunk(k, f, &k->left_slots, from), k->left_slots, ir_atc(&k->b, f, k->right_hk.at), k->right_hk};
 }
 
-/* score_slots(scratch, from): within[r][j] = q_r . k_j, and scores[r][m] = q_r . h_m, unless decay_scores makes these with what the
- * block's tokens give */
+/* score_slots(scratch, from, first), of the group that begins with token `first` of the chunk: within[r][j] = q_r . k_j, and
+ * scores[r][m] = q_r . h_m, unless decay_scores makes these with what the block's tokens give */
 void emit_amx_score_slots(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
-    x->score_slots = phase_begin(k, "score_slots", "pi", (const char *const[]){"scratch", "from"});
+    x->score_slots = phase_begin(k, "score_slots", "pii", (const char *const[]){"scratch", "from", "first"});
     val f = ir_param(b, 0);
     amx_product slots = amx_slot_scores(k, f, ir_param(b, 1));
     val keys = ir_atc(b, frame_ptr(k, f, FRAME_ABSORBED_K), k->right_keys.at);
     amx_product tokens = {slots.a, k->left_slots, keys, k->right_keys};
     if (k->chunk < k->block)
-        amx_multiply(k, &slots, 1, k->chunk_rows, frame_at(k, f, k->scores, NULL, 0), k->scores.ld);
-    amx_multiply(k, &tokens, 1, k->chunk_rows, frame_at(k, f, k->within, NULL, 0), k->within.ld);
+        amx_multiply(k, &slots, 1, k->group_rows, frame_at(k, f, k->scores, ir_mulc(b, ir_param(b, 2), k->G), 0), k->scores.ld);
+    amx_multiply(k, &tokens, 1, k->group_rows, frame_at(k, f, k->within, NULL, 0), k->within.ld);
     phase_end(k);
 }
 
-/* Columns of four tiles of rows for each tile that 16 tokens see; the chunk's first `count` rows. */
-static void score_tiles(kernel *k, val f, val q, int count) {
+/* Of groups 0 .. groups - 1 of 16 tokens of the chunk, the tiles that they see. */
+static void score_tiles(kernel *k, val f, val q, int groups) {
     ir *b = &k->b;
-    enum { COLUMN_ROWS = 4 * AMX_TILE };
-    ir_loop rows;
-    int64_t group_rows = (int64_t)AMX_TILE * k->G;
-    ir_loop_begin(b, &rows, ir_int(b, 0), ir_int(b, count), ir_int(b, COLUMN_ROWS), NULL, 0);
-    window_tiles t;
-    window_tiles_begin(k, f, ir_floor_div(b, rows.index, group_rows), true, &t, NULL, 0);
-    amx_block block = {rows.index, ir_int(b, 0), 4, 1};
-    amx_zero(b, &block);
-    amx_accumulate(b, &(amx_product){q, k->left_window, t.keys, k->panel_keys}, &block);
-    amx_store(b, &block, ir_at(b, frame_at(k, f, k->scores, rows.index, k->mp), t.column), k->scores.ld * 4);
-    window_tiles_end(k, &t, NULL);
-    ir_loop_end(b, &rows, NULL);
+    ir_loop group, items;
+    ir_loop_begin(b, &group, ir_int(b, 0), ir_int(b, groups), ir_int(b, 1), NULL, 0);
+    ir_loop_begin(b, &items, ir_int(b, 0), score_items(k, f, group.index), ir_int(b, 1), NULL, 0);
+    val rows = ir_at(b, q, ir_mulc(b, group.index, (int64_t)AMX_TILE * k->G * k->left_window.lda));
+    score_item_visit(k, f, rows, group.index, items.index, score_item_whole, NULL);
+    ir_loop_end(b, &items, NULL);
+    ir_loop_end(b, &group, NULL);
 }
 
 /* score_window(scratch, count, from): scores[r][j] = rot(q_r) . rot(k_j) over the listed panels, or what of them is seen */
@@ -73,7 +79,7 @@ val emit_amx_score_window(prefill *x) {
     val fn = phase_begin(k, "score_window", "pii", (const char *const[]){"scratch", "count", "from"});
     val f = ir_param(b, 0), q = amx_chunk(k, f, &k->left_window, ir_param(b, 2));
     if (k->tiles_listed) {
-        score_tiles(k, f, q, k->chunk_rows);
+        score_tiles(k, f, q, k->chunk / AMX_TILE);
         phase_end(k);
         return fn;
     }
@@ -214,7 +220,7 @@ void emit_amx_groups(prefill *x) {
     ir *b = &k->b;
     x->score_group = phase_begin(k, "score_group", "pi", (const char *const[]){"scratch", "from"});
     val f = ir_param(b, 0);
-    score_tiles(k, f, amx_chunk(k, f, &k->left_window, ir_param(b, 1)), AMX_TILE * k->G);
+    score_tiles(k, f, amx_chunk(k, f, &k->left_window, ir_param(b, 1)), 1);
     phase_end(k);
     x->read_group = phase_begin(k, "read_group", "p", (const char *const[]){"scratch"});
     read_product c = {.k = k, .f = ir_param(b, 0)};

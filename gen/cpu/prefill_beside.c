@@ -30,68 +30,53 @@ static val slot_item(const tile_work *w, val turn, int slot, int i) {
     return ir_addc(b, ir_mulc(b, number, items_a_slot(w)), i);
 }
 
-/* ---- scores of the window: an item is a column of four tiles of rows for one tile that is seen ---- */
+/* ---- scores of the window: an item is four tiles of them ---- */
 
-typedef struct score_item {
-    amx_block block;
-    amx_product product;
-    val to;
-} score_item;
-
-static score_item score_item_at(const tile_work *w, val item) {
-    kernel *k = w->k;
-    ir *b = &k->b;
-    const int columns = group_rows(k) / (4 * AMX_TILE);
-    window_tiles t;
-    val tile = ir_floor_div(b, item, columns);
-    window_tile_at(k, w->f, ir_int(b, w->group), tile, &t);
-    val row = ir_mulc(b, ir_sub(b, item, ir_mulc(b, tile, columns)), 4 * AMX_TILE);
-    row = ir_addc(b, row, (int64_t)w->group * group_rows(k));
-    score_item out = {.block = {row, ir_int(b, 0), 4, 1}};
-    out.product = (amx_product){amx_chunk(k, w->f, &k->left_window, w->from), k->left_window, t.keys, k->panel_keys};
-    out.to = ir_at(b, frame_at(k, w->f, k->scores, row, k->mp), t.column);
-    return out;
+static val score_count(const tile_work *w) {
+    return score_items(w->k, w->f, ir_int(&w->k->b, w->group));
 }
 
-static val score_items(const tile_work *w) {
-    kernel *k = w->k;
-    return ir_mulc(&k->b, window_tiles_seen(k, w->f, ir_int(&k->b, w->group)), group_rows(k) / (4 * AMX_TILE));
+static void visit_score(const tile_work *w, val item, score_visit visit, void *context) {
+    val q = amx_chunk(w->k, w->f, &w->k->left_window, w->from);
+    score_item_visit(w->k, w->f, q, ir_int(&w->k->b, w->group), item, visit, context);
 }
 
-static void score_store(const tile_work *w, const score_item *s) {
-    amx_store(&w->k->b, &s->block, s->to, w->k->scores.ld * 4);
+typedef struct score_steps {
+    int from, to; /* of the inner dimension */
+} score_steps;
+
+static void score_some(kernel *k, const score_item *s, void *context) {
+    const score_steps *steps = context;
+    for (int i = steps->from; i < steps->to; i++)
+        amx_accumulate_step(&k->b, &s->product, &s->block, i, AMX_WHOLE);
 }
 
 static void score_step(const tile_work *w, val turn, int slot) {
     kernel *k = w->k;
     ir *b = &k->b;
     const int inner = k->panel_keys.inner;
-    val items = score_items(w);
+    val items = score_count(w);
     ir_if there;
     if (one_a_turn(w)) {
         if (slot == 0) {
             val before = ir_addc(b, turn, -1);
             ir_if_begin(b, &there, ir_cmp(b, "u<", before, items));
-            score_item s = score_item_at(w, before);
-            score_store(w, &s);
+            visit_score(w, before, score_item_store, NULL);
             ir_if_end(b, &there);
+            amx_zero(b, &(amx_block){.mr = 2, .nr = 2});
         }
+        score_steps steps = {slot * inner / w->slots, (slot + 1) * inner / w->slots};
+        if (steps.from == steps.to)
+            return;
         ir_if_begin(b, &there, ir_cmp(b, "<", turn, items));
-        score_item s = score_item_at(w, turn);
-        if (slot == 0)
-            amx_zero(b, &s.block);
-        for (int i = slot * inner / w->slots; i < (slot + 1) * inner / w->slots; i++)
-            amx_accumulate_step(b, &s.product, &s.block, i, AMX_WHOLE);
+        visit_score(w, turn, score_some, &steps);
         ir_if_end(b, &there);
         return;
     }
     for (int i = 0; i < items_a_slot(w); i++) {
         val item = slot_item(w, turn, slot, i);
         ir_if_begin(b, &there, ir_cmp(b, "<", item, items));
-        score_item s = score_item_at(w, item);
-        amx_zero(b, &s.block);
-        amx_accumulate(b, &s.product, &s.block);
-        score_store(w, &s);
+        visit_score(w, item, score_item_whole, NULL);
         ir_if_end(b, &there);
     }
 }
@@ -104,9 +89,8 @@ static void score_finish(const tile_work *w) {
         return;
     ir_if there;
     val last = ir_int(b, w->items - 1);
-    ir_if_begin(b, &there, ir_cmp(b, "<", last, score_items(w)));
-    score_item s = score_item_at(w, last);
-    score_store(w, &s);
+    ir_if_begin(b, &there, ir_cmp(b, "<", last, score_count(w)));
+    visit_score(w, last, score_item_store, NULL);
     ir_if_end(b, &there);
 }
 
@@ -130,7 +114,7 @@ static amx_block read_item_at(const tile_work *w, val item) {
     const int rows = group_rows(k) / AMX_BLOCK;
     val column = ir_floor_div(b, item, rows), row = ir_sub(b, item, ir_mulc(b, column, rows));
     row = ir_addc(b, ir_mulc(b, row, AMX_BLOCK), (int64_t)w->group * group_rows(k));
-    return (amx_block){row, ir_mulc(b, column, 2), 2, 2};
+    return (amx_block){row, ir_mulc(b, column, 2), 2, 2, NULL};
 }
 
 /* The products of the last step, whose operands have been loaded, and the sums out of the tiles. */

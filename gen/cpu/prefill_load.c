@@ -22,6 +22,7 @@ static void emit_angles(prefill *x) {
         angle = LLVMBuildLShr(b->builder, angle, ir_like_int(b, angle, 32), "");
         val c0, s0;
         ir_cos_sin(b, LLVMBuildTrunc(b->builder, angle, b->vi, ""), &c0, &s0);
+        amx_awake(k, ir_int(b, i), 2 * b->vl);
         ir_loop loop;
         ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
         val row = ir_mulc(b, loop.index, k->hp * 4);
@@ -149,6 +150,7 @@ val emit_stage(prefill *x, const prefill_source *s, int ld) {
     val f = ir_param(b, 0), lowest = ir_sub(b, ir_int(b, 0), frame_i64(k, f, FRAME_AVAILABLE));
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
+    amx_awake(k, loop.index, 16);
     val j = ir_add(b, ir_param(b, 2), loop.index), to = ir_at(b, ir_param(b, 1), ir_mulc(b, loop.index, ld * 4));
     ir_if exists;
     ir_if_begin(b, &exists, ir_and(b, ir_cmp(b, ">=", j, lowest), ir_cmp(b, "<", j, ir_param(b, 3))));
@@ -267,6 +269,7 @@ val rotate_staged(prefill *x, val f, val first) {
     ir_call(b, x->angles, (val[]){f, ir_add(b, frame_i64(k, f, FRAME_POSITION), first)}, 2);
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
+    amx_awake(k, loop.index, 16);
     val args[] = {frame_at(k, f, k->stage, loop.index, 0), frame_at(k, f, k->rotated, loop.index, 0),
                   frame_at(k, f, k->cosine, loop.index, 0), frame_at(k, f, k->sine, loop.index, 0)};
     ir_call(b, x->rotate, args, 4);
@@ -397,6 +400,7 @@ void emit_load_gates(prefill *x) {
     tile_zero(b, frame_at(k, f, k->gamma, NULL, 0), k->mp);
     ir_loop tokens;
     ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);
+    amx_awake(k, tokens.index, 4);
     load_gate(k, f, ir_param(b, 1), tokens.index);
     ir_loop_end(b, &tokens, NULL);
     finish_gates(x, f);

@@ -102,7 +102,7 @@ static void rotate_row(kernel *k, val from, val to, val cosine, val sine) {
                 x1 = ir_bitcast(b, LLVMBuildShl(b->builder, words, ir_vint(b, 16), ""), b->vf);
                 x2 = ir_bitcast(b, ir_and(b, words, ir_vint(b, (int32_t)0xffff0000)), b->vf);
             }
-            y1[n] = ir_fsub(b, ir_fmul(b, x1, c), ir_fmul(b, x2, s));
+            y1[n] = ir_fma(b, ir_fneg(b, x2), s, ir_fmul(b, x1, c));
             y2[n] = ir_fma(b, x2, c, ir_fmul(b, x1, s));
         }
         if (neox) {
@@ -127,6 +127,7 @@ static void query_row(prefill *x, val f, val token, val g) {
     kernel *k = x->k;
     ir *b = &k->b;
     val local = ir_add(b, ir_param(b, 1), token), row = ir_add(b, ir_mulc(b, token, k->G), g);
+    val angle = k->beside ? ir_sub(b, local, frame_i64(k, f, FRAME_BLOCK)) : token;
     val from = query_at(k, f, FRAME_Q, offsetof(nha_cpu_args, q), local, g);
     if (k->M)
         operand_row(k, f, &k->left_slots, from, k->p->slot_map, left_row(k, f, &k->left_slots, row));
@@ -134,11 +135,11 @@ static void query_row(prefill *x, val f, val token, val g) {
         return;
     val to = left_row(k, f, &k->left_window, row);
     if (k->rotate && rotates_whole(k)) {
-        rotate_row(k, from, to, frame_at(k, f, k->cosine, token, 0), frame_at(k, f, k->sine, token, 0));
+        rotate_row(k, from, to, frame_at(k, f, k->cosine, angle, 0), frame_at(k, f, k->sine, angle, 0));
     } else if (k->rotate) {
         val stage = stage_query(k, f, from, NHA_MAP_IDENTITY), rotated = frame_at(k, f, k->rotated, NULL, 0);
         val behind = ir_atc(b, rotated, (int64_t)k->K * 4);
-        val args[] = {stage, rotated, frame_at(k, f, k->cosine, token, 0), frame_at(k, f, k->sine, token, 0)};
+        val args[] = {stage, rotated, frame_at(k, f, k->cosine, angle, 0), frame_at(k, f, k->sine, angle, 0)};
         ir_call(b, x->rotate, args, 4);
         row_zero(b, k->left_window.part / 2 - k->K, behind);
         pack_row(b, &k->left_window, k->K, rotated, to);
@@ -149,20 +150,22 @@ static void query_row(prefill *x, val f, val token, val g) {
     }
 }
 
-/* pack_queries(scratch, first): left_slots and left_window of the block; rows past the end are zero */
+/* pack_queries(scratch, first): left_slots and left_window of query_rows from token `first` on; rows past the end are zero */
 void emit_pack_queries(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
     x->load_queries = phase_begin(k, "pack_queries", "pi", (const char *const[]){"scratch", "first"});
     val f = ir_param(b, 0), first = ir_param(b, 1);
     ir_loop tokens, heads;
-    val count = ir_min(b, ir_sub(b, frame_i64(k, f, FRAME_LENGTH), first), ir_int(b, k->block));
+    val count = ir_min(b, ir_sub(b, frame_i64(k, f, FRAME_LENGTH), first), ir_int(b, k->query_rows / k->G));
+    count = ir_max(b, count, ir_int(b, 0));
     ir_loop_begin(b, &tokens, ir_int(b, 0), count, ir_int(b, 1), NULL, 0);
+    amx_awake(k, tokens.index, 4);
     ir_loop_begin(b, &heads, ir_int(b, 0), ir_int(b, k->G), ir_int(b, 1), NULL, 0);
     query_row(x, f, tokens.index, heads.index);
     ir_loop_end(b, &heads, NULL);
     ir_loop_end(b, &tokens, NULL);
-    ir_loop_begin(b, &tokens, ir_mulc(b, count, k->G), ir_int(b, k->rows), ir_int(b, 1), NULL, 0);
+    ir_loop_begin(b, &tokens, ir_mulc(b, count, k->G), ir_int(b, k->query_rows), ir_int(b, 1), NULL, 0);
     for (int which = 0; which <= k->own_window_q; which++) {
         const amx_left *left = which ? &k->left_window : &k->left_slots;
         tile_zero(b, left_row(k, f, left, tokens.index), left->lda / 4);
@@ -265,6 +268,7 @@ static void pack_keys(kernel *k, val stage, const amx_right *right, val at, cons
     ir_loop dims, tokens;
     ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->block / AMX_TILE), ir_int(b, 1), NULL, 0);
     ir_loop_begin(b, &dims, ir_int(b, 0), ir_int(b, right->inner * 2), ir_int(b, 1), NULL, 0);
+    amx_awake(k, dims.index, 4);
     val r[IR_VECTOR_MAX];
     val from = ir_at(b, stage, ir_mulc(b, tokens.index, (int64_t)AMX_TILE * k->stage_ld * 4));
     from = ir_at(b, from, ir_mulc(b, dims.index, 64));

@@ -6,7 +6,7 @@
 #include "gen/cpu/prefill.h"
 #include "gen/cpu/product.h"
 
-/* score_slots(scratch, from): scores[r][m] = qs_r . h_m and within[r][j] = qs_r . k_j: one left operand, two right ones */
+/* score_slots(scratch, from, first): scores[r][m] = qs_r . h_m and within[r][j] = qs_r . k_j: one left operand, two right ones */
 void emit_score_slots(prefill *x) {
     kernel *k = x->k;
     ir *b = &k->b;
@@ -14,7 +14,7 @@ void emit_score_slots(prefill *x) {
         emit_amx_score_slots(x);
         return;
     }
-    x->score_slots = phase_begin(k, "score_slots", "pi", (const char *const[]){"scratch", "from"});
+    x->score_slots = phase_begin(k, "score_slots", "pii", (const char *const[]){"scratch", "from", "first"});
     val f = ir_param(b, 0);
     product p = {.a = frame_at(k, f, k->qs, NULL, 0), .lda = k->K, .inner = k->K, .unroll = k->tile.knob[GEN_UNROLL]};
     product_columns(b, &p, k->mv, frame_at(k, f, k->memory_k, NULL, 0), k->mp, frame_at(k, f, k->scores, NULL, 0), k->scores.ld);
@@ -66,7 +66,7 @@ void emit_decay_scores(prefill *x) {
         emit_amx_decay_scores(x);
         return;
     }
-    x->decay_scores = phase_begin(k, "decay_scores", "pi", (const char *const[]){"scratch", "from"});
+    x->decay_scores = phase_begin(k, "decay_scores", "pii", (const char *const[]){"scratch", "from", "first"});
     val f = ir_param(b, 0);
     ir_loop loop;
     ir_loop_begin(b, &loop, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), NULL, 0);

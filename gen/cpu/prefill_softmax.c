@@ -6,12 +6,6 @@
 #include "gen/cpu/ir_math.h"
 #include "gen/cpu/prefill.h"
 
-val strided(kernel *k, val f, frame_slot slot, size_t member, val token, val head) {
-    ir *b = &k->b;
-    val p = ir_at(b, frame_ptr(k, f, slot), ir_mul(b, token, frame_arg(k, f, member + offsetof(nha_cpu_tensor, token))));
-    return ir_at(b, p, ir_mul(b, head, frame_arg(k, f, member + offsetof(nha_cpu_tensor, head))));
-}
-
 enum { HEADS_MAX = 4, SLOTS = 3 }; /* SLOTS: of a tile_work in a step of HEADS_MAX rows */
 
 /* A group of heads of one token under way. */
@@ -33,10 +27,10 @@ static val score_at(const softmax_rows *s, int head, val column_bytes) {
     return ir_at(b, ir_atc(b, p, (int64_t)head * s->k->scores.ld * 4), column_bytes);
 }
 
-typedef void (*score_visit)(const softmax_rows *s, val *carried, val column_bytes, val valid);
+typedef void (*column_visit)(const softmax_rows *s, val *carried, val column_bytes, val valid);
 
 /* Visits each vector of slots, then of panels: carried[] are loop-carried; valid is a mask or NULL where all lanes count. */
-static void visit_slots(const softmax_rows *s, val *carried, int count, score_visit visit) {
+static void visit_slots(const softmax_rows *s, val *carried, int count, column_visit visit) {
     kernel *k = s->k;
     ir *b = &k->b;
     int whole = k->M / b->vl;
@@ -56,7 +50,7 @@ static val window_mask(const softmax_rows *s, val first, int lane) {
     return ir_cmp(b, "u<", ir_add(b, ir_add(b, relative, b->lanes), ir_vint(b, lane)), s->span);
 }
 
-static void visit_tiles(const softmax_rows *s, val *carried, int count, score_visit visit) {
+static void visit_tiles(const softmax_rows *s, val *carried, int count, column_visit visit) {
     kernel *k = s->k;
     window_tiles t;
     window_tiles_begin(k, s->f, s->group, true, &t, carried, count);
@@ -64,7 +58,7 @@ static void visit_tiles(const softmax_rows *s, val *carried, int count, score_vi
     window_tiles_end(k, &t, carried);
 }
 
-static void visit_panels(const softmax_rows *s, val *carried, int count, score_visit visit) {
+static void visit_panels(const softmax_rows *s, val *carried, int count, column_visit visit) {
     kernel *k = s->k;
     ir *b = &k->b;
     ir_loop loop;
@@ -88,8 +82,13 @@ static val masked_score(const softmax_rows *s, int head, val column, val valid) 
 }
 
 static void visit_max(const softmax_rows *s, val *carried, val column, val valid) {
-    for (int h = 0; h < s->heads; h++)
-        carried[h] = ir_fmax(&s->k->b, carried[h], masked_score(s, h, column, valid));
+    ir *b = &s->k->b;
+    for (int h = 0; h < s->heads; h++) {
+        if (s->beside && valid) /* one instruction under a mask */
+            carried[h] = ir_select(b, valid, ir_fmax(b, carried[h], masked_score(s, h, column, NULL)), carried[h]);
+        else
+            carried[h] = ir_fmax(b, carried[h], masked_score(s, h, column, valid));
+    }
 }
 
 /* 2^(score - m). On AMX queries are not scaled: scores are, here; maxima have been. */
@@ -190,93 +189,103 @@ static void clear_unseen(const softmax_rows *s, const val *zero) {
     window_tiles_end(k, &t, NULL);
 }
 
-static void softmax_heads(softmax_rows *s, bool first) {
-    kernel *k = s->k;
-    ir *b = &k->b;
-    val top[HEADS_MAX], carried[2 * HEADS_MAX], row_max[HEADS_MAX], zero[HEADS_MAX];
-    if (s->beside)
-        s->beside->step(s->beside, s->turn, s->slot);
-    for (int h = 0; h < s->heads; h++) {
-        top[h] = ir_vfloat(b, -INFINITY);
-        zero[h] = ir_zero(b);
-        row_max[h] = ir_atc(b, ir_at(b, frame_at(k, s->f, k->row_max, NULL, 0), ir_mulc(b, s->row, 4)), h * 4);
-    }
-    if (first && k->M)
+static val row_at(const softmax_rows *s, buffer of, int head) {
+    ir *b = &s->k->b;
+    return ir_atc(b, ir_at(b, frame_at(s->k, s->f, of, NULL, 0), ir_mulc(b, s->row, 4)), (int64_t)head * 4);
+}
+
+/* top[head]: maxima of the lanes of a row's scores */
+static void visit_maxima(const softmax_rows *s, bool first, val *top) {
+    for (int h = 0; h < s->heads; h++)
+        top[h] = ir_vfloat(&s->k->b, -INFINITY);
+    if (first && s->k->M)
         visit_slots(s, top, s->heads, visit_max);
-    if (k->W)
+    if (s->k->W)
         visit_panels(s, top, s->heads, visit_max);
-    for (int h = 0; h < s->heads; h++) {
-        val m = ir_reduce(b, top[h], ir_fmax);
-        if (k->amx)
-            m = ir_fmul(b, m, ir_float(b, k->q_scale));
-        if (!first) { /* online: rescale what is there */
-            val old = ir_load_f32(b, row_max[h]);
-            m = ir_fmax(b, old, m);
-            ir_store(b, ir_exp2(b, ir_fsub(b, old, m), 6), ir_atc(b, row_max[h], k->row_fix.at - k->row_max.at), 4);
-        }
-        ir_store(b, m, row_max[h], 4);
-        carried[h] = ir_zero(b);
-        carried[s->heads + h] = ir_splat(b, m);
-    }
-    if (s->beside)
-        s->beside->step(s->beside, s->turn, s->slot + 1);
+}
+
+/* Slots that only fill a step of the inner dimension. */
+static void clear_filling(const softmax_rows *s, const val *zero) {
+    kernel *k = s->k;
+    if (!k->amx || k->read_within <= k->mp * 2)
+        return;
+    store_left(s, &k->left_read, ir_int(&k->b, k->mp * 2), zero);
+    if (k->chunk < k->block)
+        store_left(s, &k->left_earlier, ir_int(&k->b, k->mp * 2), zero);
+}
+
+static void visit_exponentials(const softmax_rows *s, bool first, val *carried) {
+    kernel *k = s->k;
+    val zero[HEADS_MAX];
+    for (int h = 0; h < s->heads; h++)
+        zero[h] = ir_zero(&k->b);
     if (first && k->M)
         visit_slots(s, carried, 2 * s->heads, visit_exp_slots);
     if (s->beside)
         s->beside->step(s->beside, s->turn, s->slot + 2);
-    if (first && k->amx && k->read_within > k->mp * 2) { /* slots that only fill a step of the inner dimension */
-        store_left(s, &k->left_read, ir_int(b, k->mp * 2), zero);
-        if (k->chunk < k->block)
-            store_left(s, &k->left_earlier, ir_int(b, k->mp * 2), zero);
-    }
+    if (first)
+        clear_filling(s, zero);
     if (k->W)
         visit_panels(s, carried, 2 * s->heads, visit_exp_panels);
     if (k->tiles_listed)
         clear_unseen(s, zero);
+}
+
+static void softmax_heads(softmax_rows *s, bool first) {
+    kernel *k = s->k;
+    ir *b = &k->b;
+    val top[HEADS_MAX], carried[2 * HEADS_MAX];
+    visit_maxima(s, first, top);
     for (int h = 0; h < s->heads; h++) {
-        val sum = ir_reduce(b, carried[h], ir_fadd), at = ir_atc(b, row_max[h], k->row_sum.at - k->row_max.at);
+        val m = ir_reduce(b, top[h], ir_fmax), at = row_at(s, k->row_max, h);
+        if (k->amx)
+            m = ir_fmul(b, m, ir_float(b, k->q_scale));
+        if (!first) { /* online: rescale what is there */
+            val old = ir_load_f32(b, at);
+            m = ir_fmax(b, old, m);
+            ir_store(b, ir_exp2(b, ir_fsub(b, old, m), 6), row_at(s, k->row_fix, h), 4);
+        }
+        ir_store(b, m, at, 4);
+        carried[h] = ir_zero(b);
+        carried[s->heads + h] = ir_splat(b, m);
+    }
+    visit_exponentials(s, first, carried);
+    for (int h = 0; h < s->heads; h++) {
+        val sum = ir_reduce(b, carried[h], ir_fadd), at = row_at(s, k->row_sum, h);
         if (!first)
-            sum = ir_fma(b, ir_load_f32(b, at), ir_load_f32(b, ir_atc(b, row_max[h], k->row_fix.at - k->row_max.at)), sum);
+            sum = ir_fma(b, ir_load_f32(b, at), ir_load_f32(b, row_at(s, k->row_fix, h)), sum);
         ir_store(b, sum, at, 4);
     }
 }
 
-/* Where the arithmetic of the softmax hides it: the queries of the next block, lines that no
- * hardware prefetcher foresees, as heads of other kv heads lie between them. */
-static void ask_ahead(const softmax_rows *s, val t, val head) {
-    kernel *k = s->k;
-    ir *b = &k->b;
-    const size_t q = offsetof(nha_cpu_args, q);
-    for (int h = 0; h < s->heads; h++) {
-        val g = ir_addc(b, head, h);
-        ir_prefetch_row(b, strided(k, s->f, FRAME_Q, q, ir_addc(b, t, k->block), g), (int64_t)k->K * row_element_bytes(k->p->dtype));
-    }
+/* ---- four heads beside tiles, in two halves: the maxima of a step are made in the step before, whose exponentials go on while
+ * they wait for one another ---- */
+
+/* of[row + h] = the reduction of v[h], times `factor` unless it is 1 */
+static void store_four(const softmax_rows *s, const val *v, val (*op)(ir *, val, val), double factor, buffer of) {
+    ir *b = &s->k->b;
+    static const int lanes[] = {0, 4, 8, 12};
+    val x = ir_reduce_four(b, v, op);
+    if (factor != 1)
+        x = ir_fmul(b, x, ir_vfloat(b, factor));
+    ir_store(b, ir_shuffle(b, x, NULL, lanes, HEADS_MAX), row_at(s, of, 0), 4);
 }
 
-/* And rows of the next block's keys, values and gates. */
-static void ask_ahead_rows(const softmax_rows *s, val t) {
-    kernel *k = s->k;
-    ir *b = &k->b;
-    const int64_t element = row_element_bytes(k->p->dtype);
-    const struct {
-        frame_slot slot;
-        size_t member;
-        int64_t bytes;
-        int64_t lag;
-        bool read;
-    } rows[] = {
-        {FRAME_K, offsetof(nha_cpu_args, k), k->K * element, 0, k->W > 0 && k->p->rope != NHA_ROPE_GIVEN},
-        {FRAME_RK, offsetof(nha_cpu_args, rk), k->K * element, 0, k->W > 0 && k->p->rope == NHA_ROPE_GIVEN},
-        {FRAME_V, offsetof(nha_cpu_args, v), k->V * element, 0, k->W > 0},
-        {FRAME_GATE, offsetof(nha_cpu_args, gate), (int64_t)k->M * row_element_bytes(k->p->gate_dtype), k->L, k->M > 0},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (!rows[i].read)
-            continue;
-        val stride = frame_arg(k, s->f, rows[i].member + offsetof(nha_cpu_tensor, token));
-        val at = ir_mul(b, ir_addc(b, t, k->block - rows[i].lag), stride);
-        ir_prefetch_row(b, ir_at(b, frame_ptr(k, s->f, rows[i].slot), at), rows[i].bytes);
+static void maxima_beside(const softmax_rows *s) {
+    val top[HEADS_MAX];
+    visit_maxima(s, true, top);
+    store_four(s, top, ir_fmax, s->k->q_scale, s->k->row_max);
+}
+
+static void exponentials_beside(const softmax_rows *s) {
+    ir *b = &s->k->b;
+    val carried[2 * HEADS_MAX];
+    for (int h = 0; h < HEADS_MAX; h++) {
+        carried[h] = ir_zero(b);
+        carried[HEADS_MAX + h] = ir_splat(b, ir_load_f32(b, row_at(s, s->k->row_max, h)));
     }
+    visit_exponentials(s, true, carried);
+    store_four(s, carried, ir_fadd, 1, s->k->row_sum);
 }
 
 /* The token of s->row, local token `t`: its window is max(t-W+1, -available) .. t. */
@@ -304,16 +313,35 @@ static val emit_softmax_step(prefill *x, bool first) {
     val t = ir_add(b, ir_param(b, 1), s.token);
     enter_token(&s, t);
     if (first && k->amx)
-        ask_ahead_rows(&s, t);
+        ask_ahead_rows(k, s.f, t);
     ir_loop_begin(b, &groups, ir_int(b, 0), ir_int(b, k->G), ir_int(b, heads), NULL, 0);
     s.row = ir_add(b, ir_mulc(b, tokens.index, k->G), groups.index);
     if (first && k->amx)
-        ask_ahead(&s, t, groups.index);
+        ask_ahead(k, s.f, t, groups.index, heads);
     softmax_heads(&s, first);
     ir_loop_end(b, &groups, NULL);
     ir_loop_end(b, &tokens, NULL);
     phase_end(k);
     return fn;
+}
+
+/* Beside tiles: the first of four rows of a token; its token, and its window. The phase's parameters are (scratch, first, from). */
+static void enter_row(softmax_rows *s, val row) {
+    ir *b = &s->k->b;
+    s->row = row;
+    s->token = ir_add(b, ir_param(b, 2), ir_floor_div(b, row, s->k->G));
+    enter_token(s, ir_add(b, ir_param(b, 1), s->token));
+}
+
+static void ask_ahead_beside(const softmax_rows *s) {
+    kernel *k = s->k;
+    ir *b = &k->b;
+    val t = ir_add(b, ir_param(b, 1), s->token), head = ir_sub(b, s->row, ir_mulc(b, ir_floor_div(b, s->row, k->G), k->G));
+    ir_if once;
+    ir_if_begin(b, &once, ir_cmp(b, "==", head, ir_int(b, 0)));
+    ask_ahead_rows(k, s->f, t);
+    ir_if_end(b, &once);
+    ask_ahead(k, s->f, t, head, HEADS_MAX);
 }
 
 /* softmax_NAME(scratch, first token of the block, first token of the chunk in the block): the softmax of group `group` of the chunk, and
@@ -329,23 +357,23 @@ static val emit_softmax_beside(prefill *x, const char *name, int group, tile_wor
     beside->turns = AMX_TILE * k->G / (2 * HEADS_MAX);
     beside->slots = 2 * SLOTS;
     softmax_rows s = {.k = k, .f = f, .heads = HEADS_MAX, .group = ir_int(b, group), .beside = beside};
+    const int64_t begin = (int64_t)group * AMX_TILE * k->G, last = begin + (int64_t)AMX_TILE * k->G - HEADS_MAX;
+    enter_row(&s, ir_int(b, begin));
+    maxima_beside(&s);
     ir_loop turns;
     ir_loop_begin(b, &turns, ir_int(b, 0), ir_int(b, beside->turns), ir_int(b, 1), NULL, 0);
     s.turn = turns.index;
     for (int i = 0; i < 2; i++) {
-        val row = ir_addc(b, ir_mulc(b, turns.index, 2 * HEADS_MAX), ((int64_t)group * AMX_TILE * k->G) + i * HEADS_MAX);
-        val token = ir_floor_div(b, row, k->G), head = ir_sub(b, row, ir_mulc(b, token, k->G));
-        s.row = row;
-        s.token = ir_add(b, ir_param(b, 2), token);
+        val row = ir_addc(b, ir_mulc(b, turns.index, 2 * HEADS_MAX), begin + i * HEADS_MAX);
+        softmax_rows ahead = s;
         s.slot = SLOTS * i;
-        val t = ir_add(b, ir_param(b, 1), s.token);
-        enter_token(&s, t);
-        ir_if once;
-        ir_if_begin(b, &once, ir_cmp(b, "==", head, ir_int(b, 0)));
-        ask_ahead_rows(&s, t);
-        ir_if_end(b, &once);
-        ask_ahead(&s, t, head);
-        softmax_heads(&s, true);
+        enter_row(&s, row);
+        ask_ahead_beside(&s);
+        beside->step(beside, s.turn, s.slot);
+        enter_row(&ahead, ir_min(b, ir_addc(b, row, HEADS_MAX), ir_int(b, last)));
+        maxima_beside(&ahead);
+        beside->step(beside, s.turn, s.slot + 1);
+        exponentials_beside(&s);
     }
     ir_loop_end(b, &turns, NULL);
     beside->finish(beside);

@@ -77,3 +77,73 @@ void window_tiles_begin(kernel *k, val f, val group, bool seen, window_tiles *t,
 void window_tiles_end(kernel *k, window_tiles *t, val *carried) {
     ir_loop_end(&k->b, &t->loop, carried);
 }
+
+/* ---- scores: two by two tiles for each two tiles of keys that a group sees, which load four operands for four products; a column of
+ * four rows of tiles, which loads five, for the one that is left ---- */
+
+static int blocks(const kernel *k) {
+    return AMX_TILE * k->G / AMX_BLOCK;
+}
+
+val score_items(kernel *k, val f, val group) {
+    return ir_mulc(&k->b, window_tiles_seen(k, f, group), blocks(k) / 2);
+}
+
+/* Where the scores of a row of the group stand. */
+static val score_at(kernel *k, val f, val group, val row, const window_tiles *t) {
+    ir *b = &k->b;
+    row = ir_add(b, row, ir_mulc(b, group, (int64_t)AMX_TILE * k->G));
+    return ir_at(b, frame_at(k, f, k->scores, row, k->mp), t->column);
+}
+
+/* Rows of two tiles go to and fro from pair to pair, so that those that the last item read come first. */
+static score_item block_item(kernel *k, val f, val group, val item) {
+    ir *b = &k->b;
+    window_tiles t[2];
+    val pair = ir_floor_div(b, item, blocks(k)), row = ir_sub(b, item, ir_mulc(b, pair, blocks(k)));
+    val back = ir_cmp(b, "!=", ir_and(b, pair, ir_int(b, 1)), ir_int(b, 0));
+    row = ir_select(b, back, ir_sub(b, ir_int(b, blocks(k) - 1), row), row);
+    row = ir_mulc(b, row, AMX_BLOCK);
+    for (int i = 0; i < 2; i++)
+        window_tile_at(k, f, group, ir_addc(b, ir_mulc(b, pair, 2), i), &t[i]);
+    return (score_item){.block = {row, ir_int(b, 0), 2, 2, t[1].keys},
+                        .product = {NULL, k->left_window, t[0].keys, k->panel_keys},
+                        .to = {score_at(k, f, group, row, &t[0]), score_at(k, f, group, row, &t[1])}};
+}
+
+static score_item column_item(kernel *k, val f, val group, val tile, val column) {
+    ir *b = &k->b;
+    window_tiles t;
+    val row = ir_mulc(b, column, 4 * AMX_TILE);
+    window_tile_at(k, f, group, tile, &t);
+    return (score_item){.block = {row, ir_int(b, 0), 4, 1, NULL},
+                        .product = {NULL, k->left_window, t.keys, k->panel_keys},
+                        .to = {score_at(k, f, group, row, &t)}};
+}
+
+void score_item_visit(kernel *k, val f, val q, val group, val item, score_visit visit, void *context) {
+    ir *b = &k->b;
+    val even = ir_and(b, window_tiles_seen(k, f, group), ir_int(b, -2)), whole = ir_mulc(b, even, blocks(k) / 2);
+    ir_if paired;
+    ir_if_begin(b, &paired, ir_cmp(b, "<", item, whole));
+    score_item s = block_item(k, f, group, item);
+    s.product.a = q;
+    visit(k, &s, context);
+    ir_if_else(b, &paired);
+    s = column_item(k, f, group, even, ir_sub(b, item, whole));
+    s.product.a = q;
+    visit(k, &s, context);
+    ir_if_end(b, &paired);
+}
+
+void score_item_store(kernel *k, const score_item *s, void *context) {
+    (void)context;
+    for (int c = 0; c < s->block.nr; c++)
+        amx_store_column(&k->b, &s->block, c, s->to[c], k->scores.ld * 4);
+}
+
+void score_item_whole(kernel *k, const score_item *s, void *context) {
+    amx_zero(&k->b, &s->block);
+    amx_accumulate(&k->b, &s->product, &s->block);
+    score_item_store(k, s, context);
+}
