@@ -193,11 +193,11 @@ def nhac_bench(args, library, tokens, threads):
     return json.loads(done.stdout.splitlines()[0])
 
 
-def nhac_output(args, library, x):
+def nhac_output(args, library, x, given):
     """o of `nhac run` on x, through safetensors: 8 bytes of header length, a JSON header, the tensors."""
     names = {torch.float32: "F32", torch.bfloat16: "BF16"}
     header, blobs, at = {}, [], 0
-    for name in "qkvf":
+    for name in ["q", "k", "v", "f"] + (["rq", "rk"] if given else []):
         blob = x[name].contiguous().view(torch.uint8).numpy().tobytes()
         header[name] = {"dtype": names[x[name].dtype], "shape": list(x[name].shape),
                         "data_offsets": [at, at + len(blob)]}
@@ -223,7 +223,8 @@ def nhac_output(args, library, x):
 
 
 def spec_of(library):
-    """(dtype, inverse frequencies or None) of a library of this file's problem; its spec.yaml is in canonical form."""
+    """(dtype, inverse frequencies or None, whether rq and rk are given) of a library of this file's problem; its
+    spec.yaml is in canonical form. Where they are given, they are q and k rotated as theta = 500000 has it."""
     path = os.path.join(library, "spec.yaml")
     with open(path) as file:
         lines = dict(line.rstrip().split(": ", 1) for line in file if re.match(r"[a-z_]+: ", line))
@@ -238,22 +239,24 @@ def spec_of(library):
         raise SystemExit(f"{path}: dtype: f32 or bf16 expected")
     frequencies = re.fullmatch(r"\{style: neox, inv_freq: \[(.*)\]\}", lines["rope"])
     if frequencies:
-        return lines["dtype"], torch.tensor([float(x) for x in frequencies.group(1).split(",")], dtype=torch.float64)
+        return lines["dtype"], torch.tensor([float(x) for x in frequencies.group(1).split(",")], dtype=torch.float64), False
+    if lines["rope"].startswith("{style: given"):
+        return lines["dtype"], 500000.0 ** -(torch.arange(K // 2, dtype=torch.float64) * 2 / K), True
     if not lines["rope"].startswith("{style: none"):
-        raise SystemExit(f"{path}: rope: none or neox expected")
-    return lines["dtype"], None
+        raise SystemExit(f"{path}: rope: none, neox or given expected")
+    return lines["dtype"], None, False
 
 
 # ---- Checking and timing ------------------------------------------------------------------------------------------
 
-def check(args, library, dtype, inv_freq, variants, tokens=512):
+def check(args, library, dtype, inv_freq, given, variants, tokens=512):
     """Relative L2 of every NHA subject, nhac's among them, against the token loop on the same rounded inputs.
-    Torch is given rotated inputs rounded to the dtype; its reference has the same ones."""
+    Torch is given rotated inputs rounded to the dtype, nhac where its spec says so; their reference has the same."""
     x = inputs(tokens, DTYPES[dtype], inv_freq, seed=2)
     ref = token_loop(x, x["rq"].double(), x["rk"].double())
-    exact = token_loop(x, *(rotate(x[n], inv_freq) for n in "qk"))
+    exact = ref if given else token_loop(x, *(rotate(x[n], inv_freq) for n in "qk"))
     distance = lambda o, r: ((o.double() - r).norm() / r.norm()).item()
-    errors = {"nhac": distance(nhac_output(args, library, x), exact)}
+    errors = {"nhac": distance(nhac_output(args, library, x, given), exact)}
     with torch.inference_mode():
         for variant in variants:
             errors[variant.text] = distance(variant(x), ref)
@@ -358,13 +361,13 @@ def main():
     print(f"torch {torch.__version__}, capability {torch.backends.cpu.get_cpu_capability()}, "
           f"mkldnn {torch.backends.mkldnn.is_available()}, mkl {torch.backends.mkl.is_available()}, {every} cpus")
     for library in args.library:
-        dtype, inv_freq = spec_of(library)
+        dtype, inv_freq, given = spec_of(library)
         # Compiling all chunks at once would unroll the recurrence over them, anew for each T.
         texts = args.variants or [f"{c}:{at}:{p}:{how}" for c in (32, 64) for p in DTYPES
                                   for at, how in ((0, "eager"), (8, "eager"), (8, "compile"))]
         variants = [v for v in map(Variant, texts) if dtype == "bf16" or v.product == torch.float32]
         set_threads(args.threads[0])
-        wrong = check(args, library, dtype, inv_freq, variants)
+        wrong = check(args, library, dtype, inv_freq, given, variants)
         if "nhac" in wrong:
             return 1
         # A variant outside the tolerance is not a peer.
