@@ -299,14 +299,18 @@ void amx_pairs_parts(ir *b, val x, val y, int parts, bool nearest, val *out) {
         out[0] = interleaved(b, rounded(b, x, y));
 }
 
-void amx_row_parts(ir *b, val x, val y, int parts, bool nearest, val *out) {
+val amx_row_exact(ir *b, val x, val y) {
     LLVMTypeRef words = LLVMVectorType(b->i16, 32);
     int odd[32];
     for (int i = 0; i < 32; i++)
         odd[i] = 2 * i + 1;
+    return ir_bitcast(b, ir_shuffle(b, ir_bitcast(b, x, words), ir_bitcast(b, y, words), odd, 32), b->vi);
+}
+
+void amx_row_parts(ir *b, val x, val y, int parts, bool nearest, val *out) {
     for (int i = 0; i + 1 < parts; i++) {
         val first = upper(b, nearest, &x), second = upper(b, nearest, &y);
-        out[i] = ir_bitcast(b, ir_shuffle(b, ir_bitcast(b, first, words), ir_bitcast(b, second, words), odd, 32), b->vi);
+        out[i] = amx_row_exact(b, first, second);
     }
     out[parts - 1] = amx_row(b, x, y);
 }

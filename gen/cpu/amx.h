@@ -75,6 +75,8 @@ void amx_keep_awake(ir *b);
 
 /* x, then y: 32 elements of a row of a left operand. */
 val amx_row(ir *b, val x, val y);
+/* The same where x and y are bf16. */
+val amx_row_exact(ir *b, val x, val y);
 /* The same in `parts` parts, high ones first, whose sum is x: each but the last is cut off, and the last is what is left, rounded: 2^-16
  * of x for two, 2^-24 for three. Cutting is an instruction cheaper than rounding (`nearest`), but leaves rests of one sign, whose products,
  * where they are left out, add up to 1.5e-5 of the result. */

@@ -352,24 +352,36 @@ static void chunk_decay(kernel *k, val f, val slot) {
     }
 }
 
-/* Gates of the token that step `first` + i absorbs; where there is none, e = 1 and s = 0. */
+/* e = 1 and s = 0 */
+static void no_gate(kernel *k, val f, val i) {
+    ir *b = &k->b;
+    ir_loop slots;
+    ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->mp), ir_int(b, b->vl), NULL, 0);
+    ir_store_v(b, ir_vfloat(b, 1), element(b, frame_at(k, f, k->e, i, 0), slots.index, 4));
+    ir_store_v(b, ir_zero(b), element(b, frame_at(k, f, k->s, i, 0), slots.index, 4));
+    ir_loop_end(b, &slots, NULL);
+}
+
+/* Gates of the token that step `first` + i absorbs, if there is one. */
 static void load_gate(kernel *k, val f, val first, val i) {
     ir *b = &k->b;
     const int64_t row_bytes = (int64_t)k->M * row_element_bytes(k->p->gate_dtype);
     val lowest = ir_sub(b, ir_int(b, 0), frame_i64(k, f, FRAME_AVAILABLE));
     val end = ir_addc(b, frame_i64(k, f, FRAME_LENGTH), -k->L), j = ir_add(b, ir_addc(b, first, -k->L), i);
-    ir_loop slots;
+    const bool filled = k->M == k->mp; /* nothing stands behind the gates */
     ir_if exists;
-    ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->mp), ir_int(b, b->vl), NULL, 0);
-    ir_store_v(b, ir_vfloat(b, 1), element(b, frame_at(k, f, k->e, i, 0), slots.index, 4));
-    ir_store_v(b, ir_zero(b), element(b, frame_at(k, f, k->s, i, 0), slots.index, 4));
-    ir_loop_end(b, &slots, NULL);
+    if (!filled)
+        no_gate(k, f, i);
     ir_if_begin(b, &exists, ir_and(b, ir_cmp(b, ">=", j, lowest), ir_cmp(b, "<", j, end)));
     gate_row row = {.k = k, .f = f, .row = i};
     row.gate = frame_token(k, f, FRAME_GATE, FRAME_RING_GATE, offsetof(nha_cpu_args, gate), row_bytes, j);
     if (k->p->gate_s_given)
         row.given_s = frame_token(k, f, FRAME_S, FRAME_RING_S, offsetof(nha_cpu_args, s), row_bytes, j);
     tile_pieces_woven(b, k->M, &row, gate_piece);
+    if (filled) {
+        ir_if_else(b, &exists);
+        no_gate(k, f, i);
+    }
     ir_if_end(b, &exists);
 }
 
@@ -377,13 +389,21 @@ static void load_gate(kernel *k, val f, val first, val i) {
 static void finish_gates(prefill *x, val f) {
     kernel *k = x->k;
     ir *b = &k->b;
+    enum { CHAINS = 4 }; /* side by side: each is products that wait for one another */
+    const int chains = k->mp / b->vl % CHAINS ? 1 : CHAINS;
     ir_loop slots, tokens;
-    ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->mp), ir_int(b, b->vl), NULL, 0);
-    val product = ir_vfloat(b, 1);
-    ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), &product, 1);
-    product = ir_fmul(b, product, ir_load_v(b, element(b, frame_at(k, f, k->e, tokens.index, 0), slots.index, 4)));
-    ir_store_v(b, product, element(b, frame_at(k, f, k->decay, tokens.index, 0), slots.index, 4));
-    ir_loop_end(b, &tokens, &product);
+    ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->mp), ir_int(b, (int64_t)chains * b->vl), NULL, 0);
+    val product[CHAINS];
+    for (int v = 0; v < chains; v++)
+        product[v] = ir_vfloat(b, 1);
+    ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->block), ir_int(b, 1), product, chains);
+    for (int v = 0; v < chains; v++) {
+        product[v] = ir_fmul(b, product[v], ir_load_v(b, element(b, frame_at(k, f, k->e, tokens.index, v * b->vl), slots.index, 4)));
+        ir_store_v(b, product[v], element(b, frame_at(k, f, k->decay, tokens.index, v * b->vl), slots.index, 4));
+    }
+    ir_loop_end(b, &tokens, product);
+    ir_loop_end(b, &slots, NULL);
+    ir_loop_begin(b, &slots, ir_int(b, 0), ir_int(b, k->amx ? k->mp : 0), ir_int(b, b->vl), NULL, 0);
     if (k->amx)
         chunk_decay(k, f, slots.index);
     ir_loop_end(b, &slots, NULL);

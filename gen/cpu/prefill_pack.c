@@ -262,6 +262,35 @@ static void emit_values(prefill *x) {
         x->stage_values = copies(x->k) && x->k->p->value_map == NHA_MAP_IDENTITY ? emit_pack_values(x) : emit_stage(x, &values, x->k->vp);
 }
 
+/* pack_keys for keys that are bf16: pairs of dims are words, which are transposed as such. */
+static void pack_exact_keys(kernel *k, val stage, const amx_right *right, val at, const amx_left *left, val left_at) {
+    ir *b = &k->b;
+    LLVMTypeRef half = LLVMVectorType(b->i16, AMX_TILE);
+    ir_loop steps, tokens;
+    ir_loop_begin(b, &tokens, ir_int(b, 0), ir_int(b, k->block / AMX_TILE), ir_int(b, 1), NULL, 0);
+    ir_loop_begin(b, &steps, ir_int(b, 0), ir_int(b, right->inner), ir_int(b, 1), NULL, 0);
+    amx_awake(k, steps.index, 2);
+    val r[IR_VECTOR_MAX];
+    val from = ir_at(b, stage, ir_mulc(b, tokens.index, (int64_t)AMX_TILE * k->stage_ld * 4));
+    from = ir_at(b, from, ir_mulc(b, steps.index, AMX_INNER * 4));
+    for (int i = 0; i < AMX_TILE; i++) {
+        val row = ir_atc(b, from, (int64_t)i * k->stage_ld * 4);
+        r[i] = ir_bitcast(b, amx_row_exact(b, ir_load_v(b, row), ir_load_v(b, ir_atc(b, row, AMX_TILE * 4))), b->vf);
+    }
+    tile_transpose(b, r);
+    val to = ir_at(b, at, ir_mulc(b, tokens.index, AMX_TILE_BYTES)), rows = ir_at(b, left_at, ir_mulc(b, tokens.index, AMX_TILE * 2));
+    to = ir_at(b, to, ir_mulc(b, steps.index, (int64_t)right->columns * AMX_TILE_BYTES));
+    rows = ir_at(b, rows, ir_mulc(b, steps.index, (int64_t)AMX_INNER * left->lda));
+    for (int i = 0; i < AMX_TILE; i++) {
+        val words = ir_bitcast(b, r[i], b->vi), odd = LLVMBuildLShr(b->builder, words, ir_vint(b, 16), "");
+        ir_store(b, words, ir_atc(b, to, i * 64), 4);
+        ir_store(b, LLVMBuildTrunc(b->builder, words, half, ""), ir_atc(b, rows, 2 * (int64_t)i * left->lda), 2);
+        ir_store(b, LLVMBuildTrunc(b->builder, odd, half, ""), ir_atc(b, rows, (2 * (int64_t)i + 1) * left->lda), 2);
+    }
+    ir_loop_end(b, &steps, NULL);
+    ir_loop_end(b, &tokens, NULL);
+}
+
 /* Right operand [K][block] from keys staged as [block][stage_ld], zero behind K; and, if left, the same as left operand. */
 static void pack_keys(kernel *k, val stage, const amx_right *right, val at, const amx_left *left, val left_at) {
     ir *b = &k->b;
@@ -286,6 +315,14 @@ static void pack_keys(kernel *k, val stage, const amx_right *right, val at, cons
     ir_loop_end(b, &tokens, NULL);
 }
 
+/* right_keys and left_keys at `to` from staged keys, which have been mapped */
+static void pack_mapped_keys(kernel *k, val stage, val to) {
+    ir *b = &k->b;
+    const bool exact = copies(k) && k->p->slot_map == NHA_MAP_IDENTITY;
+    val right = ir_atc(b, to, k->right_keys.at), left = ir_atc(b, to, k->left_keys.at);
+    (exact ? pack_exact_keys : pack_keys)(k, stage, &k->right_keys, right, &k->left_keys, left);
+}
+
 /* pack_absorbed_keys(scratch, first): keys of the tokens that steps first .. absorb; pack_absorbed: and values */
 void emit_pack_absorbed(prefill *x) {
     kernel *k = x->k;
@@ -297,7 +334,7 @@ void emit_pack_absorbed(prefill *x) {
     val f = absorbed_begin(x, "pack_absorbed_keys", &x->load_absorbed_keys);
     val stage = frame_at(k, f, k->stage, NULL, 0), own = ir_atc(b, f, k->own_keys);
     absorbed_rows(x, x->stage_absorbed, f, stage);
-    pack_keys(k, stage, &k->right_keys, ir_atc(b, own, k->right_keys.at), &k->left_keys, ir_atc(b, own, k->left_keys.at));
+    pack_mapped_keys(k, stage, own);
     frame_set(k, f, FRAME_ABSORBED_K, own);
     phase_end(k);
     f = absorbed_begin(x, "pack_absorbed", &x->load_absorbed);
@@ -335,7 +372,7 @@ void emit_pack_panel(prefill *x) {
     if (k->share_keys && k->own_window_q) {
         if (k->p->slot_map != NHA_MAP_IDENTITY) /* rows that are in the first-level cache by now */
             ir_call(b, x->stage_absorbed, (val[]){f, stage, first, end}, 4);
-        pack_keys(k, stage, &k->right_keys, ir_atc(b, absorbed, k->right_keys.at), &k->left_keys, left_at);
+        pack_mapped_keys(k, stage, absorbed);
     }
     const amx_right *values = k->share_values ? &k->right_values : &k->panel_values;
     values_operand(x, f, values, ir_atc(b, at, k->panel_values.at), stage, first, end);
