@@ -199,9 +199,11 @@ static bool search_op(work *w, nha_op op, const tune_prepare_options *p, err *e)
     ok = ok && tune_search_run(&s, e); /* render, compile, verify, time */
     for (int b = 0; ok && b < s.bucket_count; b++)
         ok = choose(w, &s, b, p, e);
-    j->outcome->candidates += s.space.count;
-    j->outcome->explored += s.explored;
-    j->outcome->measured += s.measured;
+    if (s.bucket_count) { /* of an op without shapes nothing is searched */
+        j->outcome->candidates += s.space.count;
+        j->outcome->explored += s.explored;
+        j->outcome->measured += s.measured;
+    }
     if (tune_debug(TUNE_DEBUG_TIME))
         fprintf(stderr, "time: %d candidates of %s: %.3f s preparing, %.3f s timing\n", s.measured, gen_op_name(op),
                 s.preparing, s.timing);

@@ -49,9 +49,10 @@ val rotate_staged(prefill *x, val f, val first);
 /* prefill_load.c */
 void emit_rotation(prefill *x);
 void emit_load_queries(prefill *x);
-void emit_load_gates(prefill *x);
 void emit_load_absorbed(prefill *x);
 void emit_load_panel(prefill *x);
+/* prefill_gates.c */
+void emit_load_gates(prefill *x);
 /* prefill_slots.c */
 void emit_weights_last(prefill *x);
 void emit_score_slots(prefill *x);
@@ -119,8 +120,6 @@ void store_output_rows(kernel *k, val f, const amx_block *at);
 void emit_pack_queries(prefill *x);
 void emit_pack_absorbed(prefill *x);
 void emit_pack_panel(prefill *x);
-void emit_pack_memory(prefill *x);
-void emit_pack_weights(prefill *x);
 /* Rows (2 pair, 2 pair + 1) of tile column `column` of a right operand at `at`; pair, column: i64. */
 void pack_pair(ir *b, const amx_right *right, val at, val pair, val column, val x, val y);
 /* 32 floats, two vectors, as so many elements of a row of a left operand at `to`. */
@@ -142,6 +141,9 @@ typedef struct reading {
 
 /* The chunk's row that is the first one's of these tokens. */
 val reading_row(kernel *k, const reading *r);
+/* prefill_pack_memory.c */
+void emit_pack_memory(prefill *x);
+void emit_pack_weights(prefill *x);
 /* prefill_resets.c: adds to scores, or puts to within, what the tokens give one another; pairs, or pairs_t, go on to the last of them. */
 void score_resets(kernel *k, val f, const reading *r);
 void read_resets(kernel *k, val f, const reading *r);
