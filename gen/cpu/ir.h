@@ -83,8 +83,8 @@ void ir_store_dtype(ir *b, int dtype, int width, val v, val p);
  * loads need. */
 void ir_prefetch(ir *b, val p, bool write);
 /* The lines that begin in bytes from .. from + bytes of `row`, if not NULL: to be put beside the load of the same bytes of the row that
- * is read. Of requests in the same cycle one comes late: a stream whose lines were asked for two to sixteen at a time took 1.16x as long
- * as one with a load and its arithmetic between requests (bench/streams.c). */
+ * is read. Of requests in the same cycle one comes late: asking for two to eight lines at a time was no faster than not asking at all,
+ * with something between the requests streams took 0.92x to 0.95x of that (bench/streams.c). */
 void ir_prefetch_lines(ir *b, val row, int64_t from, int64_t bytes, bool write);
 /* Every line of `bytes` from p on, in as many cycles. */
 void ir_prefetch_row(ir *b, val p, int64_t bytes);
