@@ -26,11 +26,6 @@ int decode_pass(const kernel *k) {
     return tile_even(k->G, k->tile.knob[GEN_HEADS]);
 }
 
-val memory_ask(kernel *k, val row) {
-    int ahead = k->tile.knob[GEN_PREFETCH];
-    return ahead ? ir_atc(&k->b, row, ahead) : NULL;
-}
-
 /* ---- score_slots: hk' = keep*hk + (scaled*hk + s*k), or hk if deferred; slots_p[g][m] = qs_g . hk'_m, in one pass ---- */
 
 static void score_slots_block(kernel *k, val f, const memory_store *memory, int col, int nv, int g0, int heads, val from, val to) {

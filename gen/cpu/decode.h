@@ -4,7 +4,7 @@
 
 #include "gen/cpu/rows.h"
 
-enum { DECODE_PIECES_MAX = 64, DECODE_HEADS_MAX = 8, DECODE_ANGLES = 16, DECODE_TURNS = 4 };
+enum { DECODE_PIECES_MAX = 64, DECODE_HEADS_MAX = 8, DECODE_ANGLES = 16, DECODE_TURNS = 4 /* groups of DECODE_ANGLES keys for a sine and cosine */ };
 
 typedef struct decode {
     kernel *k;
@@ -58,9 +58,6 @@ val next_entry(ir *b, val entry, val ring);
 
 /* HEADS, evened out: query heads that share a pass over memory or values; further passes find what they read in a cache. */
 int decode_pass(const kernel *k);
-/* At a row of the memory: the address PREFETCH bytes on, or NULL if that is 0. Memories and rings of neighbouring heads are adjacent, so
- * that what is asked for past the end of one is the beginning of the next. */
-val memory_ask(kernel *k, val row);
 /* `width` floats at base + floats */
 val f32_at(ir *b, val base, int64_t floats, int width);
 

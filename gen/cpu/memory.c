@@ -38,6 +38,11 @@ int memory_bytes(const memory_store *m) {
     return m->seed ? 2 : 4;
 }
 
+val memory_ask(kernel *k, val at) {
+    int ahead = k->tile.knob[GEN_PREFETCH];
+    return ahead ? ir_atc(&k->b, at, ahead) : NULL;
+}
+
 val memory_load(const memory_store *m, int width, val at) {
     return ir_load_dtype(&m->k->b, m->seed ? NHA_BF16 : NHA_F32, width, at);
 }

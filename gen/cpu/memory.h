@@ -33,6 +33,9 @@ memory_store memory_of_row(kernel *k, val f, val tokens);
 /* fp32 memory in scratch. */
 memory_store memory_in_scratch(kernel *k, val base);
 int memory_bytes(const memory_store *m);
+/* What to ask for at `at` in a cache row's memory: the address PREFETCH bytes on; NULL where that is 0 or no knob (prefill). Memories and
+ * rings of neighbouring heads are adjacent, so that past the end of one begins the next. */
+val memory_ask(kernel *k, val at);
 /* `width` elements at `at`, and back. */
 val memory_load(const memory_store *m, int width, val at);
 void memory_put(const memory_store *m, val x, val at);

@@ -52,12 +52,11 @@ void pending_weigh(kernel *k, val f) {
 
 /* ---- fold ---- */
 
-/* h' of nv vectors at `row`, given the sums of new. What lies PREFETCH bytes ahead is asked for, where that is a knob (decode: the
- * memory is the row's). */
+/* h' of nv vectors at `row`, given the sums of new. */
 static void renew(const memory_store *m, val row, const val *new, const val *keep, const val *scaled, int nv) {
     ir *b = &m->k->b;
-    const int64_t ahead = m->k->tile.knob[GEN_PREFETCH], bytes = (int64_t)b->vl * memory_bytes(m);
-    val ask = ahead ? ir_atc(b, row, ahead) : NULL;
+    const int64_t bytes = (int64_t)b->vl * memory_bytes(m);
+    val ask = memory_ask(m->k, row);
     for (int c = 0; c < nv; c++) {
         ir_prefetch_lines(b, ask, c * bytes, bytes, true);
         val at = ir_atc(b, row, c * bytes), h = memory_load(m, b->vl, at);

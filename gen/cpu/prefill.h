@@ -63,9 +63,10 @@ void emit_update(prefill *x);
 void emit_score_window(prefill *x);
 void emit_softmax(prefill *x);
 void emit_read(prefill *x);
+/* prefill_ahead.c */
 /* Address of (token, head) of a tensor of q's shape; member: offsetof the tensor in nha_cpu_args. */
 val strided(kernel *k, val f, frame_slot slot, size_t member, val token, val head);
-/* prefill_ahead.c: asks for what local token t + block needs: queries of so many heads from `head` on; its row of keys, values and gates */
+/* Asks for what local token t + block needs: queries of so many heads from `head` on; its row of keys, values and gates */
 void ask_ahead(kernel *k, val f, val t, val head, int heads);
 void ask_ahead_rows(kernel *k, val f, val t);
 /* prefill_beside.c */
@@ -132,6 +133,10 @@ void pack_row(ir *b, const amx_left *left, int dim, val from, val to);
 /* Right operand at `at` from `rows` (even) rows of floats of stride ld. */
 void pack_rows(ir *b, const amx_right *right, val at, val from, int ld, int rows);
 val left_row(kernel *k, val f, const amx_left *left, val row);
+/* prefill_pack_memory.c */
+void emit_pack_memory(prefill *x);
+void emit_pack_weights(prefill *x);
+/* prefill_decay.c */
 /* Tokens `first` (i64, in the chunk) .. first + count of a chunk that are scored, or whose reads are prepared: all of them, or a group of
  * 16. Rows of within, left_within and earlier are the group's; rows of scores, and of what is read, are the chunk's. */
 typedef struct reading {
@@ -141,15 +146,11 @@ typedef struct reading {
 
 /* The chunk's row that is the first one's of these tokens. */
 val reading_row(kernel *k, const reading *r);
-/* prefill_pack_memory.c */
-void emit_pack_memory(prefill *x);
-void emit_pack_weights(prefill *x);
+void emit_amx_decay_scores(prefill *x);
+void emit_amx_decay_reads(prefill *x);
 /* prefill_resets.c: adds to scores, or puts to within, what the tokens give one another; pairs, or pairs_t, go on to the last of them. */
 void score_resets(kernel *k, val f, const reading *r);
 void read_resets(kernel *k, val f, const reading *r);
-/* prefill_decay.c */
-void emit_amx_decay_scores(prefill *x);
-void emit_amx_decay_reads(prefill *x);
 /* prefill_amx.c: on AMX, instead of those above that multiply */
 /* rows x columns fp32 at `to`, row stride ld floats: the sum of `count` products. */
 void amx_multiply(kernel *k, const amx_product *product, int count, int rows, val to, int ld);

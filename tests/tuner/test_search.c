@@ -437,6 +437,14 @@ static bool all_wrong(const gen_tile *t) {
 
 /* The fastest of the space, far more of them than enter the later stages, and all that a search at first looks at
  * twice; a few are still left that are faster than the default. */
+/* A device whose times are the bowl's, where nothing is wrong, and these fault on shapes of more bytes than `above`. */
+static void made_of_bowl(bool (*faults)(const gen_tile *), size_t above) {
+    m.cost = bowl;
+    m.wrong = right;
+    m.faults = faults;
+    m.fault_above = above;
+}
+
 static bool is_among_the_best(const gen_tile *t) {
     gen_tile first;
     gen_tile_default(&problem, NHA_DECODE, gen_isa_find("avx2"), &first);
@@ -493,10 +501,7 @@ static void test_finalists_fault(void **state) {
         tune_search s;
         char *said = NULL;
         size_t size;
-        m.cost = bowl;
-        m.wrong = right;
-        m.faults = faults[k];
-        m.fault_above = 64u << 20; /* not in first impressions */
+        made_of_bowl(faults[k], 64u << 20); /* not in first impressions */
         open_search(&s, "model", 10000);
         assert_true(least_that_holds(&s) < 0.97);
         tune_progress told = {.out = open_memstream(&said, &size), .clock = s.clock};
@@ -541,10 +546,7 @@ static void test_default_faults(void **state) {
     for (int k = 0; k < 2; k++) {
         err e = {0};
         tune_search s;
-        m.cost = bowl;
-        m.wrong = right;
-        m.faults = default_faults;
-        m.fault_above = k ? 64u << 20 : 1; /* on the shape itself alone, or in first impressions */
+        made_of_bowl(default_faults, k ? 64u << 20 : 1); /* on the shape itself alone, or in first impressions */
         open_search(&s, "model", 10000);
         assert_false(tune_search_run(&s, &e));
         assert_int_equal(e.code, ERR_DEVICE);
@@ -562,10 +564,7 @@ static void test_all_fault(void **state) {
     (void)state;
     err e = {0};
     tune_search s;
-    m.cost = bowl;
-    m.wrong = right;
-    m.faults = is_among_the_best;
-    m.fault_above = 64u << 20;
+    made_of_bowl(is_among_the_best, 64u << 20);
     open_search(&s, "model", 12);
     double deadline = s.deadline;
     if (!tune_search_run(&s, &e))
